@@ -1,0 +1,49 @@
+//! Numbers the agent hands to the kernel programs before it loads them, as read-only globals, and the sizes
+//! of the kernel's tables. The verifier sees constants.
+
+/// Bytes of the ring for process life, cgroups and stacks. 4 MiB holds some 6,000 whole spawns, three
+/// seconds of a storm at full speed on two cores.
+pub const LIFE_RING_BYTES: u32 = 4 << 20;
+/// Bytes of the ring for netlink: its own, so that a netlink storm cannot hide an exec storm.
+pub const NETLINK_RING_BYTES: u32 = 4 << 20;
+/// Past this fill, in percent, of the life ring the kernel only counts most spawns.
+pub const FLOOD_MARK_PERCENT: u64 = 60;
+/// While it only counts: one spawn in this many still goes out in full.
+pub const FLOOD_SAMPLE: u64 = 16;
+/// A record submitted past this fill, in percent, wakes the reader; below it the reader's timer does, since a
+/// wake-up costs the producer more than the whole program.
+pub const WAKE_MARK_PERCENT: u64 = 25;
+/// Threads tracked at once. Each takes [`TASK_BYTES`] or less.
+pub const TASKS_MAX: u32 = 16_384;
+/// Processes tracked at once.
+pub const PROCESSES_MAX: u32 = 8_192;
+/// (spawner, binary) rows of exact counts.
+pub const FLOOD_ROWS_MAX: u32 = 4_096;
+/// Stacks remembered as already sent; the oldest are forgotten and sent again.
+pub const STACKS_MAX: u32 = 8_192;
+/// Upper bound of one tracked thread's state.
+pub const TASK_BYTES: usize = 256;
+
+/// Names of the read-only globals of the kernel object, beside the offsets of [`super::offsets`].
+pub mod globals {
+    /// u64: bytes of the life ring as created; the fill marks are computed from it.
+    pub const LIFE_RING_BYTES: &str = "SET_LIFE_RING_BYTES";
+    /// u64: bytes of the netlink ring as created.
+    pub const NETLINK_RING_BYTES: &str = "SET_NETLINK_RING_BYTES";
+    /// u32: the agent's own tgid; it is not watched. 0 = watch everything.
+    pub const OWN_TGID: &str = "SET_OWN_TGID";
+    /// u32: 0 = cgroup id from the v2 hierarchy; n = from v1 controller number n - 1 (`css_set.subsys[n - 1]`).
+    pub const CGROUP_SOURCE: &str = "SET_CGROUP_SOURCE";
+    /// u32: hierarchy id whose cgroup events are wanted (0 = v2).
+    pub const CGROUP_HIERARCHY: &str = "SET_CGROUP_HIERARCHY";
+    /// u32: 1 = the run-queue time comes from the kernel's `sched_info`; 0 = from the wake-up hooks.
+    pub const USE_SCHED_INFO: &str = "SET_USE_SCHED_INFO";
+    /// u32: 1 = this kernel has `bpf_task_pt_regs` (5.15+), so syscall numbers and arguments can be read.
+    pub const HAVE_PT_REGS: &str = "SET_HAVE_PT_REGS";
+    /// u32: 1 = take user and kernel stacks of spawners.
+    pub const SPAWN_STACKS: &str = "SET_SPAWN_STACKS";
+    /// [u8; 512]: what each syscall number may block on, as [`crate::rules::cause::Call`] numbers.
+    pub const SYSCALL_CLASS: &str = "SET_SYSCALL_CLASS";
+}
+/// Length of the syscall class table; a larger number is [`crate::rules::cause::Call::Unknown`].
+pub const SYSCALL_SLOTS: usize = 512;

@@ -1,0 +1,6 @@
+//! Pure judgement shared by the kernel programs and the agent: plain values in, plain values out.
+//! Unit-tested on the host; the kernel programs call the same functions.
+
+pub mod cause;
+pub mod hash;
+pub mod netlink;
