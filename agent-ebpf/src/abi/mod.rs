@@ -128,6 +128,35 @@ pub fn prefix<T: FromBytes + KnownLayout + Immutable>(bytes: &[u8]) -> Option<(T
     T::read_from_prefix(bytes).ok()
 }
 
+/// Names this contract: tapes and the kernel object of another one are refused. It covers the size of every
+/// record; [`REVISION`] covers what sizes do not show.
+pub const CONTRACT: u64 = {
+    let sizes = [
+        size_of::<Header>(),
+        size_of::<spawn::Spawn>(),
+        size_of::<exec::Exec>(),
+        size_of::<exec::ExecFail>(),
+        size_of::<exit::Exit>(),
+        size_of::<reap::Reap>(),
+        size_of::<netlink::NetlinkSend>(),
+        size_of::<netlink::NetlinkError>(),
+        size_of::<cgroup::Cgroup>(),
+        size_of::<cgroup::CgroupMove>(),
+        size_of::<stack::Stack>(),
+        size_of::<flood::Flood>(),
+        split::CAUSES,
+    ];
+    let mut hash = crate::rules::hash::step(crate::rules::hash::START, REVISION);
+    let mut index = 0;
+    while index < sizes.len() {
+        hash = crate::rules::hash::step(hash, sizes[index] as u64);
+        index += 1;
+    }
+    hash
+};
+/// To be raised whenever a field of a record changes its meaning or its place.
+pub const REVISION: u64 = 1;
+
 /// Per-kind counters the kernel keeps beside its rings. `seen = submitted + dropped + counted` always holds,
 /// which tests use as their oracle.
 #[repr(C)]

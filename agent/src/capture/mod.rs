@@ -1,0 +1,42 @@
+//! Everything that enters, as timestamped records. The only stage that talks to the world: rings, `/proc`,
+//! cgroupfs, clocks, tapes. Nothing to its right does I/O.
+
+pub mod coalesce;
+pub mod facts;
+pub mod live;
+pub mod order;
+pub mod recent;
+pub mod redact;
+pub mod ring;
+pub mod tape;
+
+pub use crate::decode::fact::Capture;
+
+/// Where records come from: the kernel, a tape, or the flight recorder.
+pub trait Source {
+    /// Appends whole records to `batch`, in time order. May wait; may append none.
+    ///
+    /// # Errors
+    /// [`CaptureError`] when nothing more can come.
+    fn read(&mut self, batch: &mut Vec<u8>) -> Result<Progress, CaptureError>;
+}
+
+/// Whether there is more to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Call again.
+    More,
+    /// That was all.
+    End,
+}
+
+/// Why records stopped coming.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// Reading or writing failed.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// A file that is not a tape, or one of another version.
+    #[error("{0}")]
+    ForeignTape(String),
+}

@@ -1,0 +1,181 @@
+//! Who a record speaks of. In: spawns, execs, exits and scan facts. Out: one [`Process`] per life of a pid.
+//!
+//! A process is keyed by (tgid, start time), so a recycled pid is another process. What the start-up scan
+//! finds has a start time rounded down to a clock tick; the first exact record about it sharpens the key.
+
+use super::ProcId;
+use slowpod_ebpf::abi::Task;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// Processes kept in all. A node has some hundreds to some thousands; beyond this new ones are not kept, and
+/// counted.
+pub const PROCESSES_MAX: usize = 65_536;
+
+/// What is known of one process.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Process {
+    /// Who it is.
+    pub id: ProcId,
+    /// False while `id.start_ns` is a clock tick's worth of guess from the start-up scan.
+    pub exact: bool,
+    /// Who spawned it; `None` for a process older than the agent.
+    pub spawner: Option<ProcId>,
+    /// When it was spawned (monotonic ns); 0 for a process older than the agent.
+    pub spawned_ns: u64,
+    /// When the spawner entered the clone call; equals `spawned_ns` when that was not seen.
+    pub begun_ns: u64,
+    /// When its last exec was done; 0 if it never called exec since it is watched.
+    pub exec_ns: u64,
+    /// Kernel's name of it, made safe for any output.
+    pub comm: Arc<str>,
+    /// Path of its program as given to exec, made safe.
+    pub path: Arc<str>,
+    /// Its arguments, redacted as configured, made safe, separated by blanks.
+    pub argv: Arc<str>,
+    /// Its argv class: `ipset add`.
+    pub argv_class: Arc<str>,
+    /// Arguments were longer than what is kept.
+    pub argv_cut: bool,
+    /// Its program is a `#!` script.
+    pub script: bool,
+    /// Cgroup id it was last seen in.
+    pub cgroup_id: u64,
+    /// Its pid as its own pid namespace counts it.
+    pub inner_pid: u32,
+    /// Parent pid as `/proc` said at the start-up scan; 0 when it was spawned under watch.
+    pub scanned_ppid: u32,
+    /// Real user id.
+    pub uid: u32,
+    /// Threads it made while watched, the main one not counted.
+    pub threads_made: u32,
+}
+
+/// All processes known, alive and lately ended.
+#[derive(Clone, Debug)]
+pub struct Processes {
+    known: BTreeMap<ProcId, Process>,
+    ended: VecDeque<ProcId>,
+    ended_max: usize,
+    /// Processes that found no room.
+    pub refused: u64,
+}
+
+impl Processes {
+    /// An empty table that keeps the last `ended_max` ended processes beside the living.
+    pub fn new(ended_max: usize) -> Self {
+        Processes { known: BTreeMap::new(), ended: VecDeque::new(), ended_max, refused: 0 }
+    }
+
+    /// The process `task` belongs to, if it is known. Sharpens the key of a scanned process.
+    pub fn resolve(&mut self, task: &Task) -> Option<ProcId> {
+        let id = ProcId::of(task);
+        if self.known.contains_key(&id) {
+            return Some(id);
+        }
+        let guess = self.lives_of(id.tgid).find(|p| !p.exact && same_tick(p.id.start_ns, id.start_ns))?.id;
+        let mut process = self.known.remove(&guess)?;
+        process.id = id;
+        process.exact = true;
+        self.known.insert(id, process);
+        Some(id)
+    }
+
+    /// The process with this id.
+    pub fn get(&self, id: ProcId) -> Option<&Process> {
+        self.known.get(&id)
+    }
+
+    /// The same, to change.
+    pub fn get_mut(&mut self, id: ProcId) -> Option<&mut Process> {
+        self.known.get_mut(&id)
+    }
+
+    /// All known lives of a pid, oldest first.
+    pub fn lives_of(&self, tgid: u32) -> impl DoubleEndedIterator<Item = &Process> {
+        let of = |start_ns| ProcId { tgid, start_ns };
+        self.known.range(of(0)..=of(u64::MAX)).map(|(_, process)| process)
+    }
+
+    /// All known processes, by pid.
+    pub fn iter(&self) -> impl Iterator<Item = &Process> {
+        self.known.values()
+    }
+
+    /// How many are known.
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether none is known.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// Adds a process, or replaces what was known of it.
+    pub fn put(&mut self, process: Process) {
+        if self.known.len() >= PROCESSES_MAX && !self.known.contains_key(&process.id) {
+            self.refused += 1;
+            return;
+        }
+        self.known.insert(process.id, process);
+    }
+
+    /// Notes that a process ended: it stays for late records about it, until enough others have ended.
+    pub fn end(&mut self, id: ProcId) {
+        self.ended.push_back(id);
+        while self.ended.len() > self.ended_max {
+            if let Some(old) = self.ended.pop_front() {
+                self.known.remove(&old);
+            }
+        }
+    }
+}
+
+/// Nanoseconds of a clock tick as `/proc` counts start times (`USER_HZ` is 100 on every Linux).
+pub const TICK_NS: u64 = 10_000_000;
+
+fn same_tick(scanned_ns: u64, exact_ns: u64) -> bool {
+    scanned_ns / TICK_NS == exact_ns / TICK_NS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(tgid: u32, start_ns: u64, exact: bool) -> Process {
+        Process { id: ProcId { tgid, start_ns }, exact, ..Process::default() }
+    }
+
+    #[test]
+    fn a_scanned_process_takes_its_exact_start_time() {
+        let mut table = Processes::new(4);
+        table.put(process(7, 120_000_000, false));
+        let task = Task { tgid: 7, tid: 9, start_ns: 123_456_789 };
+        assert_eq!(table.resolve(&task), Some(ProcId { tgid: 7, start_ns: 123_456_789 }));
+        assert_eq!(table.len(), 1);
+        assert_eq!(table.resolve(&Task { start_ns: 131_000_000, ..task }), None, "another life");
+    }
+
+    #[test]
+    fn a_recycled_pid_is_another_process() {
+        let mut table = Processes::new(4);
+        table.put(process(7, 1_000, true));
+        table.put(process(7, 2_000, true));
+        assert_eq!(table.lives_of(7).count(), 2);
+        assert_eq!(table.resolve(&Task { tgid: 7, tid: 7, start_ns: 3_000 }), None);
+    }
+
+    #[test]
+    fn ended_processes_are_kept_a_while_and_the_living_stay() {
+        let mut table = Processes::new(2);
+        for tgid in 1..=5 {
+            table.put(process(tgid, 10, true));
+        }
+        for tgid in 1..=4 {
+            table.end(ProcId { tgid, start_ns: 10 });
+        }
+        let left: Vec<u32> = table.iter().map(|p| p.id.tgid).collect();
+        assert_eq!(left, [3, 4, 5]);
+    }
+}

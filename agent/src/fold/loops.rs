@@ -1,0 +1,244 @@
+//! Sync loops: maximal bursts of spawns under one daemon. In: spawns and their ends, in time order.
+//! Out: per daemon its loops, per loop and argv class what they cost.
+//!
+//! **The rule.** A loop goes on while one of the daemon's children that is younger than [`CHILD_HOLD_NS`] is
+//! alive, or while less than [`LOOP_GAP_NS`] has passed since a child was spawned, ended or was collected.
+//! So pauses inside one resync do not split it, serial and parallel spawners obey the same rule, and a child
+//! that is meant to stay (a daemon's daemon) does not keep a loop open for ever. A loop ends at its last
+//! activity, not at the end of the gap.
+
+use super::class::ClassStats;
+use super::netlink::NetlinkTable;
+use super::union::Union;
+use crate::enrich::ProcId;
+use slowpod_ebpf::abi::{exit::Exit, flood::FloodCount, reap::Reap};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// Longest silence inside one loop. Two resyncs a second apart are two; a garbage collection, a lock or an
+/// API round trip inside one is shorter.
+pub const LOOP_GAP_NS: u64 = 500_000_000;
+/// A living child holds its loop open this long: a slow `iptables-restore` is part of its resync, a child
+/// that lives longer than this is most likely a daemon itself.
+pub const CHILD_HOLD_NS: u64 = 30_000_000_000;
+/// Loops kept per daemon. The sums over all its loops go on.
+pub const LOOPS_MAX: usize = 128;
+/// Argv classes told apart in one loop; the rest share the row [`OTHER_CLASS`].
+pub const CLASSES_MAX: usize = 48;
+/// Name of the row for classes beyond [`CLASSES_MAX`].
+pub const OTHER_CLASS: &str = "(other)";
+
+/// What the daemon's threads spent waiting for children.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waits {
+    /// Children collected.
+    pub reaps: u64,
+    /// Time from the wait call to the child.
+    pub wall_ns: u64,
+    /// Of it on a CPU,
+    pub on_cpu_ns: u64,
+    /// in a run queue after the child was done,
+    pub runnable_ns: u64,
+    /// and blocked.
+    pub blocked_ns: u64,
+}
+
+impl Waits {
+    fn add(&mut self, reap: &Reap) {
+        self.reaps += 1;
+        if reap.wait_begun_ns > 0 {
+            self.wall_ns += reap.header.ktime_ns.saturating_sub(reap.wait_begun_ns);
+            self.on_cpu_ns += reap.on_cpu_ns;
+            self.runnable_ns += reap.runnable_ns;
+            self.blocked_ns += reap.blocked_ns;
+        }
+    }
+}
+
+/// One sync loop.
+#[derive(Clone, Debug, Default)]
+pub struct Loop {
+    /// Number of this loop in its daemon's series, from 0.
+    pub number: u64,
+    /// When the clone call of its first spawn was entered.
+    pub start_ns: u64,
+    /// Its last activity so far.
+    pub end_ns: u64,
+    /// Children spawned, seen one by one.
+    pub spawned: u64,
+    /// Children that were only counted.
+    pub counted: u64,
+    /// Time with at least one child alive.
+    pub busy: Union,
+    /// Most children alive at once.
+    pub peak_alive: usize,
+    /// By argv class.
+    pub classes: BTreeMap<Arc<str>, ClassStats>,
+    /// What the daemon spent waiting.
+    pub waits: Waits,
+    /// What the daemon itself sent over netlink meanwhile.
+    pub netlink: NetlinkTable,
+    /// It may have begun before what the answer covers.
+    pub cut_at_start: bool,
+    /// It was still going on at the end of the answer.
+    pub open: bool,
+    alive: BTreeSet<(u64, ProcId)>,
+}
+
+/// A child that is alive, or ended and not yet collected.
+#[derive(Clone, Copy, Debug)]
+pub struct Child {
+    /// When its clone call was entered.
+    pub begun_ns: u64,
+    /// When it was made.
+    pub spawned_ns: u64,
+    /// User stack of the spawner at that moment; 0 = none.
+    pub user_stack: u64,
+    /// It has spawned children of its own without calling exec: it is a worker of the same daemon, and its
+    /// own life says nothing about what the daemon waits for.
+    pub worker: bool,
+}
+
+impl Loop {
+    /// Length, first clone call to last activity.
+    pub fn duration_ns(&self) -> u64 {
+        self.end_ns.saturating_sub(self.start_ns)
+    }
+
+    /// Spawns in all.
+    pub fn spawns(&self) -> u64 {
+        self.spawned + self.counted
+    }
+
+    /// The class's sums, made when new.
+    pub fn class(&mut self, name: &Arc<str>) -> &mut ClassStats {
+        let name = if self.classes.len() < CLASSES_MAX || self.classes.contains_key(name) {
+            name.clone()
+        } else {
+            OTHER_CLASS.into()
+        };
+        self.classes.entry(name).or_default()
+    }
+
+    /// Whether the loop is over at `now_ns`, by the rule above.
+    fn is_over(&self, now_ns: u64) -> bool {
+        let held = self.alive.last().is_some_and(|(spawned, _)| now_ns < spawned + CHILD_HOLD_NS);
+        !held && now_ns.saturating_sub(self.end_ns) > LOOP_GAP_NS
+    }
+
+    fn touch(&mut self, now_ns: u64) {
+        self.end_ns = self.end_ns.max(now_ns);
+    }
+}
+
+/// The loops of one daemon.
+#[derive(Clone, Debug, Default)]
+pub struct Series {
+    /// The latest loops, oldest first; the last may still be going on.
+    pub loops: VecDeque<Loop>,
+    /// Loops begun in all.
+    pub begun: u64,
+    /// Loops no longer kept.
+    pub evicted: u64,
+}
+
+impl Series {
+    /// The loop going on at `now_ns`; a new one if the last is over.
+    pub fn current(&mut self, now_ns: u64, covered_from_ns: u64) -> &mut Loop {
+        if self.loops.back().is_none_or(|last| last.is_over(now_ns)) {
+            self.loops.push_back(Loop {
+                number: self.begun,
+                start_ns: now_ns,
+                end_ns: now_ns,
+                cut_at_start: now_ns.saturating_sub(covered_from_ns) < LOOP_GAP_NS,
+                ..Loop::default()
+            });
+            self.begun += 1;
+            if self.loops.len() > LOOPS_MAX {
+                self.loops.pop_front();
+                self.evicted += 1;
+            }
+        }
+        let last = self.loops.len() - 1;
+        &mut self.loops[last]
+    }
+
+    /// The loop a child spawned then belongs to: the latest one that had begun.
+    pub fn at(&mut self, spawned_ns: u64) -> Option<&mut Loop> {
+        self.loops.iter_mut().rev().find(|l| l.start_ns <= spawned_ns)
+    }
+
+    /// A child was spawned.
+    pub fn spawn(&mut self, id: ProcId, child: &Child, covered_from_ns: u64) {
+        let current = self.current(child.begun_ns, covered_from_ns);
+        current.touch(child.spawned_ns);
+        current.spawned += 1;
+        current.alive.insert((child.spawned_ns, id));
+        current.peak_alive = current.peak_alive.max(current.alive.len());
+    }
+
+    /// A child ended.
+    pub fn exit(&mut self, id: ProcId, child: &Child, class: &Arc<str>, exit: &Exit) -> Option<&mut Loop> {
+        let own = self.at(child.begun_ns)?;
+        own.alive.remove(&(child.spawned_ns, id));
+        let lasted_ns = exit.header.ktime_ns.saturating_sub(child.spawned_ns);
+        if lasted_ns < CHILD_HOLD_NS {
+            own.touch(exit.header.ktime_ns);
+            if !child.worker {
+                own.busy.add(child.begun_ns, exit.header.ktime_ns);
+            }
+        }
+        let stats = own.class(class);
+        stats.add_exit(exit, child.begun_ns);
+        stats.add_stack(child.user_stack);
+        Some(own)
+    }
+
+    /// A child that ended at `ended_ns` was collected. When the spawner was already waiting, the time up to
+    /// its return belongs to the spawn.
+    pub fn reap(&mut self, child: &Child, class: &Arc<str>, ended_ns: u64, reap: &Reap) {
+        let Some(own) = self.at(child.begun_ns) else { return };
+        own.waits.add(reap);
+        let prompt = reap.wait_begun_ns > 0 && reap.wait_begun_ns <= ended_ns;
+        if prompt && !child.worker {
+            own.touch(reap.header.ktime_ns);
+            own.busy.add(ended_ns, reap.header.ktime_ns);
+            own.class(class).busy.add(ended_ns, reap.header.ktime_ns);
+        }
+    }
+
+    /// Children that were only counted.
+    pub fn flood(&mut self, class: &Arc<str>, count: &FloodCount, covered_from_ns: u64) {
+        let current = self.current(count.first_ns.max(covered_from_ns), covered_from_ns);
+        current.touch(count.last_ns);
+        current.counted += count.spawns;
+        current.busy.add(count.first_ns.max(current.start_ns), count.last_ns);
+        let stats = current.class(class);
+        stats.counted += count.spawns;
+        stats.counted_failed += count.failed;
+        stats.wall_ns += count.wall_ns;
+        stats.on_cpu_ns += count.on_cpu_ns;
+        stats.runnable_ns += count.runnable_ns;
+        stats.blocked_ns += count.blocked_ns;
+        stats.busy.add(count.first_ns.max(covered_from_ns), count.last_ns);
+    }
+
+    /// Ends the answer at `until_ns`: children still alive are counted as running, and the last loop is
+    /// open unless the rule says that it is over.
+    pub fn finish(&mut self, until_ns: u64, describe: impl Fn(ProcId) -> Option<(Arc<str>, Child)>) {
+        for own in &mut self.loops {
+            for (_, id) in std::mem::take(&mut own.alive) {
+                let Some((class, child)) = describe(id) else { continue };
+                own.class(&class).running += 1;
+                if until_ns < child.spawned_ns + CHILD_HOLD_NS && !child.worker {
+                    own.busy.add(child.begun_ns, until_ns);
+                    own.class(&class).busy.add(child.begun_ns, until_ns);
+                    own.end_ns = own.end_ns.max(until_ns);
+                }
+            }
+        }
+        if let Some(last) = self.loops.back_mut() {
+            last.open = !last.is_over(until_ns);
+        }
+    }
+}

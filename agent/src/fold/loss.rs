@@ -1,0 +1,72 @@
+//! What was not seen, or not whole. In: loss facts and what the fold itself notices. Out: the sums behind
+//! every answer's completeness block.
+
+use slowpod_ebpf::abi::{Kind, Miss};
+use std::collections::BTreeMap;
+
+/// Sums of everything that is missing from an answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Loss {
+    /// Records that came in, by kind.
+    pub received: BTreeMap<&'static str, u64>,
+    /// Records lost because a kernel ring was full, by kind.
+    pub dropped: BTreeMap<&'static str, u64>,
+    /// Happenings only counted under flood, on purpose, by kind.
+    pub counted: BTreeMap<&'static str, u64>,
+    /// What kernel tables could not hold, by reason.
+    pub misses: BTreeMap<&'static str, u64>,
+    /// Records that came later than the reorder window allows.
+    pub late: u64,
+    /// Bytes that were no record.
+    pub garbled: u64,
+    /// Execs whose argv was cut.
+    pub argv_cut: u64,
+    /// Paths that were cut.
+    pub path_cut: u64,
+    /// Netlink sends whose walk was cut, or that could not be read.
+    pub netlink_cut: u64,
+    /// Exits, execs and sends of processes whose spawn was never seen and whom the start-up scan missed.
+    pub unattributed: u64,
+    /// Splits that miss a thread.
+    pub split_partial: u64,
+    /// Ends that were lost: a sweep found the process gone.
+    pub ends_swept: u64,
+    /// Rows that found no room in a table of the fold, by table.
+    pub evicted: BTreeMap<&'static str, u64>,
+    /// Records the flight recorder had already dropped, and their bytes.
+    pub recorder_evicted_records: u64,
+    /// Bytes of those.
+    pub recorder_evicted_bytes: u64,
+}
+
+impl Loss {
+    /// Counts a record that came in.
+    pub fn received(&mut self, kind: Kind) {
+        *self.received.entry(kind.name()).or_default() += 1;
+    }
+
+    /// Counts records of a kind that were lost or only counted; a kind name nobody knows goes under
+    /// `other`.
+    pub fn lost(&mut self, kind: &str, dropped: u64, counted: u64) {
+        let name = Kind::ALL.into_iter().map(Kind::name).find(|name| *name == kind).unwrap_or("other");
+        if dropped > 0 {
+            *self.dropped.entry(name).or_default() += dropped;
+        }
+        if counted > 0 {
+            *self.counted.entry(name).or_default() += counted;
+        }
+    }
+
+    /// Counts what a kernel table could not hold.
+    pub fn missed(&mut self, reason: &str, count: u64) {
+        let name = Miss::ALL.into_iter().map(Miss::name).find(|name| *name == reason).unwrap_or("other");
+        *self.misses.entry(name).or_default() += count;
+    }
+
+    /// Counts a row that found no room in `table`.
+    pub fn evict(&mut self, table: &'static str, rows: u64) {
+        if rows > 0 {
+            *self.evicted.entry(table).or_default() += rows;
+        }
+    }
+}

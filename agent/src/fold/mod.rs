@@ -1,0 +1,206 @@
+//! Time attribution: (State, Event) to State. In: events in time order. Out: what views show.
+//!
+//! The same fold serves live, replay and look-back; it does no I/O, reads no clock and has one owner.
+
+pub mod class;
+pub mod daemons;
+pub mod facts;
+pub mod failed;
+pub mod life;
+pub mod loops;
+pub mod loss;
+pub mod netlink;
+pub mod stacks;
+pub mod totals;
+pub mod union;
+
+use crate::decode::{Event, Fact, Garbled};
+use crate::enrich::{ProcId, cgroups::Cgroups, clock::Clock, processes::Processes};
+use daemons::{DaemonKey, Daemons};
+use failed::Failed;
+use life::{Child, Ended};
+use loss::Loss;
+use netlink::NetlinkTable;
+use slowpod_ebpf::abi::{Header, Kind};
+use stacks::Stacks;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use totals::Totals;
+
+/// How much a state keeps. A window's answer keeps more than the state that runs all the time.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Ended processes kept with all their details.
+    pub ended_max: usize,
+}
+
+impl Limits {
+    /// For the state that follows live: enough for late records and for collecting parents.
+    pub const LIVE: Limits = Limits { ended_max: 1_024 };
+    /// For answering one query: every child of a 5,000-spawn storm with room to spare.
+    pub const WINDOW: Limits = Limits { ended_max: 16_384 };
+}
+
+/// The time an answer is about, on the monotonic clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// From, inclusive.
+    pub from_ns: u64,
+    /// Until, exclusive.
+    pub until_ns: u64,
+}
+
+impl Window {
+    /// All of time.
+    pub const ALL: Window = Window { from_ns: 0, until_ns: u64::MAX };
+
+    /// Whether an instant lies inside.
+    pub fn holds(&self, ktime_ns: u64) -> bool {
+        (self.from_ns..self.until_ns).contains(&ktime_ns)
+    }
+}
+
+/// A netlink sender: a child is named by its daemon and class, since there are thousands of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sender {
+    /// A process that is nobody's short-lived child.
+    Process(ProcId),
+    /// Children of a daemon, by argv class.
+    Children(DaemonKey, Arc<str>),
+}
+
+/// Senders kept; the rest are counted as evicted.
+pub const SENDERS_MAX: usize = 2_048;
+
+/// Everything known at one instant.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// What the answer is about: only what lies inside is summed.
+    pub window: Window,
+    /// First and last record seen (monotonic ns); 0 while there is none.
+    pub covered: (u64, u64),
+    /// Monotonic to wall time.
+    pub clock: Clock,
+    /// The node, as the start-up fact described it.
+    pub node: Option<facts::Node>,
+    /// One verdict per probe.
+    pub probes: BTreeMap<String, facts::Probe>,
+    /// Names of generic netlink families, by id.
+    pub genl: BTreeMap<u16, String>,
+    /// Processes.
+    pub processes: Processes,
+    /// Cgroups.
+    pub cgroups: Cgroups,
+    /// Daemons and their sync loops.
+    pub daemons: Daemons,
+    /// Processes spawned under watch that have not ended.
+    pub children: BTreeMap<ProcId, life::Child>,
+    /// Processes that ended in the window, oldest first.
+    pub ended: VecDeque<Ended>,
+    /// Netlink by sender, in the window.
+    pub senders: BTreeMap<Sender, NetlinkTable>,
+    /// Failed execs, in the window.
+    pub failed: Failed,
+    /// Stacks by id.
+    pub stacks: Stacks,
+    /// Sums since the start, for metrics.
+    pub totals: Totals,
+    /// What was not seen.
+    pub loss: Loss,
+    /// Records of the window's kinds, for reading rates.
+    limits: Limits,
+    uncollected: life::Uncollected,
+}
+
+impl State {
+    /// A state that knows nothing yet.
+    pub fn new(window: Window, limits: Limits) -> Self {
+        State {
+            window,
+            covered: (0, 0),
+            clock: Clock::default(),
+            node: None,
+            probes: BTreeMap::new(),
+            genl: BTreeMap::new(),
+            processes: Processes::new(limits.ended_max),
+            cgroups: Cgroups::default(),
+            daemons: Daemons::default(),
+            children: BTreeMap::new(),
+            ended: VecDeque::new(),
+            senders: BTreeMap::new(),
+            failed: Failed::default(),
+            stacks: Stacks::default(),
+            totals: Totals::default(),
+            loss: Loss::default(),
+            limits,
+            uncollected: life::Uncollected::default(),
+        }
+    }
+
+    /// Takes in one record's bytes.
+    pub fn step(&mut self, bytes: &[u8]) {
+        match crate::decode::event(bytes) {
+            Ok((header, event)) => self.apply(&header, event),
+            Err(Garbled::Short { .. } | Garbled::UnknownKind(_) | Garbled::Fact(_)) => self.loss.garbled += 1,
+        }
+    }
+
+    fn apply(&mut self, header: &Header, event: Event<'_>) {
+        let now_ns = header.ktime_ns;
+        if self.covered.0 == 0 {
+            self.covered.0 = now_ns;
+        }
+        self.covered.1 = self.covered.1.max(now_ns);
+        if self.window.holds(now_ns)
+            && let Some(kind) = Kind::from_u32(header.kind)
+        {
+            self.loss.received(kind);
+        }
+        match event {
+            Event::Spawn(spawn) => self.spawn(&spawn),
+            Event::Exec(exec) => self.exec(&exec),
+            Event::ExecFail(fail) => self.exec_fail(&fail),
+            Event::Exit(exit) => self.exit(&exit),
+            Event::Reap(reap) => self.reap(&reap),
+            Event::NetlinkSend(send) => self.netlink_send(&send),
+            Event::NetlinkError(error) => self.netlink_error(&error),
+            Event::Cgroup(cgroup) => self.cgroup(&cgroup),
+            Event::CgroupMove(moved) => self.cgroup_move(&moved),
+            Event::Stack(stack) => self.stacks.put(stack),
+            Event::Flood(flood) => self.flood(&flood),
+            Event::Fact(fact) => self.fact(now_ns, *fact),
+        }
+    }
+
+    /// Ends the answer: what is still going on is counted up to `until_ns`.
+    pub fn finish(mut self, until_ns: u64) -> Snapshot {
+        let State { daemons, children, processes, loss, .. } = &mut self;
+        for (_, daemon) in daemons.iter_mut() {
+            daemon.series.finish(until_ns, |id| {
+                let child = children.get(&id)?;
+                let class = processes.get(id).map(|p| life::class_of(p)).unwrap_or_default();
+                Some((class, child.timing))
+            });
+        }
+        loss.evict("daemons", daemons.evicted);
+        loss.evict("processes", processes.refused);
+        loss.evict("cgroups", self.cgroups.refused);
+        loss.evict("failed_execs", self.failed.other);
+        loss.evict("stacks", self.stacks.evicted);
+        let until_ns = until_ns.min(self.window.until_ns);
+        Snapshot { window: Window { until_ns, ..self.window }, state: self }
+    }
+
+    fn fact(&mut self, now_ns: u64, fact: Fact) {
+        facts::apply(self, now_ns, fact);
+    }
+}
+
+/// What readers get: a state that will not change, and the window it answers.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The window asked for, its end brought back to the last instant there was.
+    pub window: Window,
+    /// Everything known.
+    pub state: State,
+}
