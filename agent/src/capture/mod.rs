@@ -1,0 +1,1 @@
+//! Everything that enters the agent, as timestamped records.

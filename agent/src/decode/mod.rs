@@ -1,0 +1,1 @@
+//! Records to events. In: bytes of one record. Out: a typed value, or why there is none; never a panic.
