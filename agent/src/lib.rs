@@ -1,1 +1,18 @@
-//! slowpod.
+//! slowpod, the agent: stages in the order records flow through them.
+//!
+//! ```text
+//!  kernel: probes --[abi record]--> rings     /proc, cgroupfs, clocks --> facts     a tape
+//!                                     |                    |                          |
+//!  attach   load, hook, one verdict per probe              |                          |
+//!  capture  order, redact, merge -----+--------------------+--> records in time order-+
+//!  decode   bytes to Event, closed enum, never panics
+//!  enrich   who: process (tgid + start time), cgroup, pod, argv class
+//!  fold     (State, Event) -> State: spawns, sync loops, netlink, losses
+//!  views    (Snapshot, Query) -> bytes
+//!  web, cli what people and programs ask
+//! ```
+
+pub mod capture;
+pub mod decode;
+pub mod enrich;
+pub mod fold;
