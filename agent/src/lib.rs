@@ -16,3 +16,4 @@ pub mod capture;
 pub mod decode;
 pub mod enrich;
 pub mod fold;
+pub mod pipeline;

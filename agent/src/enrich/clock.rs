@@ -31,12 +31,6 @@ impl Clock {
         let delta = i128::from(ktime_ns) - i128::from(anchor);
         i64::try_from(i128::from(wall) + delta).ok()
     }
-
-    /// The last pair before an instant, or the first one.
-    pub fn anchor_at(&self, ktime_ns: u64) -> Option<(u64, i64)> {
-        let after = self.anchors.partition_point(|(anchor, _)| *anchor <= ktime_ns);
-        self.anchors.get(after.saturating_sub(1)).copied()
-    }
 }
 
 #[cfg(test)]

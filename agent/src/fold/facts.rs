@@ -14,7 +14,7 @@ pub(super) fn apply(state: &mut State, now_ns: u64, fact: Fact) {
         Fact::Clock { wall_unix_ns } => state.clock.anchor(now_ns, wall_unix_ns),
         Fact::Process(process) => state.scanned(&process),
         Fact::Cgroup { id, hierarchy: _, path } => state.cgroups.made(id, path, 0),
-        Fact::ScanDone { .. } => {}
+        Fact::ScanDone { .. } => state.scanned = true,
         Fact::Probe(probe) => {
             state.probes.insert(probe.probe.clone(), probe);
         }
@@ -40,7 +40,8 @@ impl State {
         let task = abi::Task { tgid: fact.tgid, tid: fact.tgid, start_ns: fact.start_ns };
         // A record may have told of it before the scan came by; records know more.
         let known = self.processes.resolve(&task).is_some()
-            || (!fact.exact && self.processes.lives_of(id.tgid).any(|p| p.exact && p.id.start_ns >= id.start_ns));
+            || (!fact.exact
+                && self.processes.lives_of(id.tgid).any(|p| p.exact && p.id.start_ns >= id.start_ns));
         if known {
             return;
         }
@@ -101,10 +102,8 @@ impl State {
         match &sender {
             Sender::Children(key, class) => {
                 if let Some(child) = self.children.get(&id)
-                    && let Some(own) = self
-                        .daemons
-                        .get_mut(key)
-                        .and_then(|daemon| daemon.series.at(child.timing.begun_ns))
+                    && let Some(own) =
+                        self.daemons.get_mut(key).and_then(|daemon| daemon.series.at(child.timing.begun_ns))
                 {
                     own.class(class).netlink.send(send);
                 }
@@ -155,10 +154,12 @@ impl State {
         let name = self.processes.get(id).map(|p| p.argv_class.clone()).unwrap_or_default();
         let mut once = super::netlink::NetlinkTable::default();
         once.send(send);
+        let State { genl, totals, .. } = self;
         for (key, sums) in once.rows() {
-            let genl = |family: u16| self.genl.get(&family).map(String::as_str);
-            let message = decode::netlink_names::message_name(key.protocol, key.message_type, key.command, &genl);
-            self.totals.netlink.row(&name, &message.as_ref().into()).add(sums);
+            let family = |id: u16| genl.get(&id).map(String::as_str);
+            let message =
+                decode::netlink_names::message_name(key.protocol, key.message_type, key.command, &family);
+            totals.netlink.row(&name, &message.as_ref().into()).add(sums);
         }
     }
 }

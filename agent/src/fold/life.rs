@@ -269,7 +269,8 @@ impl State {
         let inner = self.processes.get(id).map_or(exit.task.tgid, |p| p.inner_pid);
         let pids = (exit.spawner.tgid, inner);
         let ended_ns = exit.header.ktime_ns;
-        if let Some(reap) = self.uncollected.ended(pids, (child.timing, key.clone(), class.clone(), ended_ns)) {
+        if let Some(reap) = self.uncollected.ended(pids, (child.timing, key.clone(), class.clone(), ended_ns))
+        {
             daemon.series.reap(&child.timing, class, ended_ns, &reap);
         }
     }
@@ -327,7 +328,11 @@ impl Uncollected {
     }
 
     /// A child was collected; the child, when its end has been seen.
-    fn collected(&mut self, pids: (u32, u32), reap: &Reap) -> Option<(loops::Child, DaemonKey, Arc<str>, u64)> {
+    fn collected(
+        &mut self,
+        pids: (u32, u32),
+        reap: &Reap,
+    ) -> Option<(loops::Child, DaemonKey, Arc<str>, u64)> {
         if let Some(ended) = self.ended.remove(&pids) {
             return Some(ended);
         }

@@ -83,6 +83,7 @@ pub struct Loop {
     /// It was still going on at the end of the answer.
     pub open: bool,
     alive: BTreeSet<(u64, ProcId)>,
+    settled: bool,
 }
 
 /// A child that is alive, or ended and not yet collected.
@@ -221,6 +222,17 @@ impl Series {
         stats.runnable_ns += count.runnable_ns;
         stats.blocked_ns += count.blocked_ns;
         stats.busy.add(count.first_ns.max(covered_from_ns), count.last_ns);
+    }
+
+    /// Tells duration and busy time of each loop that is over and was not told yet.
+    pub fn settle(&mut self, now_ns: u64, mut tell: impl FnMut(u64, u64)) {
+        let last = self.loops.len().saturating_sub(1);
+        for (index, own) in self.loops.iter_mut().enumerate() {
+            if !own.settled && (index < last || own.is_over(now_ns)) {
+                own.settled = true;
+                tell(own.duration_ns(), own.busy.total_ns());
+            }
+        }
     }
 
     /// Ends the answer at `until_ns`: children still alive are counted as running, and the last loop is

@@ -18,7 +18,7 @@ use crate::decode::{Event, Fact, Garbled};
 use crate::enrich::{ProcId, cgroups::Cgroups, clock::Clock, processes::Processes};
 use daemons::{DaemonKey, Daemons};
 use failed::Failed;
-use life::{Child, Ended};
+use life::Ended;
 use loss::Loss;
 use netlink::NetlinkTable;
 use slowpod_ebpf::abi::{Header, Kind};
@@ -107,7 +107,8 @@ pub struct State {
     pub totals: Totals,
     /// What was not seen.
     pub loss: Loss,
-    /// Records of the window's kinds, for reading rates.
+    /// The start-up scan is in.
+    pub scanned: bool,
     limits: Limits,
     uncollected: life::Uncollected,
 }
@@ -132,6 +133,7 @@ impl State {
             stacks: Stacks::default(),
             totals: Totals::default(),
             loss: Loss::default(),
+            scanned: false,
             limits,
             uncollected: life::Uncollected::default(),
         }
@@ -174,21 +176,42 @@ impl State {
 
     /// Ends the answer: what is still going on is counted up to `until_ns`.
     pub fn finish(mut self, until_ns: u64) -> Snapshot {
-        let State { daemons, children, processes, loss, .. } = &mut self;
+        let State { daemons, children, processes, loss, cgroups, failed, stacks, .. } = &mut self;
         for (_, daemon) in daemons.iter_mut() {
             daemon.series.finish(until_ns, |id| {
                 let child = children.get(&id)?;
-                let class = processes.get(id).map(|p| life::class_of(p)).unwrap_or_default();
+                let class = processes.get(id).map(life::class_of).unwrap_or_default();
                 Some((class, child.timing))
             });
         }
         loss.evict("daemons", daemons.evicted);
         loss.evict("processes", processes.refused);
-        loss.evict("cgroups", self.cgroups.refused);
-        loss.evict("failed_execs", self.failed.other);
-        loss.evict("stacks", self.stacks.evicted);
+        loss.evict("cgroups", cgroups.refused);
+        loss.evict("failed_execs", failed.other);
+        loss.evict("stacks", stacks.evicted);
         let until_ns = until_ns.min(self.window.until_ns);
         Snapshot { window: Window { until_ns, ..self.window }, state: self }
+    }
+
+    /// Counts the loops that are over at `now_ns` into the totals. For the state that runs all the time.
+    pub fn settle(&mut self, now_ns: u64) {
+        for (_, daemon) in self.daemons.iter_mut() {
+            let name = daemon.name.clone();
+            daemon.series.settle(now_ns, |duration_ns, busy_ns| {
+                self.totals.loops.row(&name, &Arc::default()).add(duration_ns, busy_ns);
+            });
+        }
+    }
+
+    /// Rows used and allowed, by table.
+    pub fn table_sizes(&self) -> BTreeMap<&'static str, (usize, usize)> {
+        BTreeMap::from([
+            ("processes", (self.processes.len(), crate::enrich::processes::PROCESSES_MAX)),
+            ("cgroups", (self.cgroups.len(), crate::enrich::cgroups::CGROUPS_MAX)),
+            ("daemons", (self.daemons.len(), daemons::DAEMONS_MAX)),
+            ("netlink_senders", (self.senders.len(), SENDERS_MAX)),
+            ("stacks", (self.stacks.iter().count(), stacks::STACKS_MAX)),
+        ])
     }
 
     fn fact(&mut self, now_ns: u64, fact: Fact) {

@@ -1,0 +1,242 @@
+//! The one loop: a source's batches into a state. Live, replay and look-back differ in their source only.
+//!
+//! The live loop also feeds the flight recorder, an optional tape, and the [`Pulse`] that metrics and health
+//! read. Readers fold their own state from the recorder's chunks, so the loop never waits for them.
+
+use crate::capture::recent::{Bounds, Excerpt, Recent, Size};
+use crate::capture::{CaptureError, Progress, Source};
+use crate::decode;
+use crate::decode::fact::{self, Fact};
+use crate::fold::{Limits, Snapshot, State, Window, loss::Loss, totals::Totals};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How often the pulse is renewed.
+pub const PULSE_NS: u64 = 1_000_000_000;
+
+/// What the live loop and its readers share.
+pub struct Hub {
+    recent: Mutex<Recent>,
+    pulse: Mutex<Arc<Pulse>>,
+}
+
+/// Sums and sizes as of a moment ago, for metrics and health.
+#[derive(Clone, Debug, Default)]
+pub struct Pulse {
+    /// When (monotonic ns); 0 before the first record was taken in.
+    pub now_ns: u64,
+    /// The start-up scan is in and the probes are attached.
+    pub ready: bool,
+    /// One verdict per probe.
+    pub probes: Vec<fact::Probe>,
+    /// The node.
+    pub node: fact::Node,
+    /// Sums since the start.
+    pub totals: Totals,
+    /// What was not seen since the start.
+    pub loss: Loss,
+    /// Rows in the live state's tables, by table: used and allowed.
+    pub tables: BTreeMap<&'static str, (usize, usize)>,
+    /// The flight recorder.
+    pub recorder: Size,
+    /// What the kernel side says of itself.
+    pub kernel: KernelPulse,
+}
+
+/// What the kernel side says of itself.
+#[derive(Clone, Debug, Default)]
+pub struct KernelPulse {
+    /// Per kind: happenings seen, records submitted, dropped, counted only. Since attach.
+    pub tallies: BTreeMap<&'static str, slowpod_ebpf::abi::Tally>,
+    /// Per kernel program: runs and nanoseconds, when the kernel keeps those statistics.
+    pub programs: Vec<ProgramCost>,
+    /// Per ring: most bytes seen waiting, and its size.
+    pub rings: BTreeMap<&'static str, (u64, u64)>,
+}
+
+/// One kernel program's cost since attach.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProgramCost {
+    /// Its name.
+    pub program: String,
+    /// Times it ran.
+    pub runs: u64,
+    /// Nanoseconds it ran; 0 unless `kernel.bpf_stats_enabled` is set.
+    pub run_ns: u64,
+}
+
+impl Hub {
+    /// A hub with an empty recorder.
+    pub fn new(bounds: Bounds) -> Self {
+        Hub { recent: Mutex::new(Recent::new(bounds)), pulse: Mutex::default() }
+    }
+
+    /// Sums and sizes as of a moment ago.
+    pub fn pulse(&self) -> Arc<Pulse> {
+        lock(&self.pulse).clone()
+    }
+
+    /// What a window's answer is folded from. Holds the recorder for the copy of one open chunk at most.
+    pub fn excerpt(&self, window: &Window) -> Excerpt {
+        lock(&self.recent).excerpt(window)
+    }
+}
+
+/// A panic elsewhere must not take the recorder with it: its data are plain and stay usable.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Folds an excerpt into the answer for a window.
+pub fn answer(excerpt: &Excerpt, window: Window) -> Snapshot {
+    let mut state = State::new(window, Limits::WINDOW);
+    for chunk in excerpt.chunks() {
+        match chunk {
+            Some(records) => step_all(&mut state, &records),
+            None => state.loss.evict("recorder_chunks", 1),
+        }
+    }
+    // Records reach the recorder a little after they happen: what is not in yet is not covered.
+    state.finish(window.until_ns.min(excerpt.until_ns.max(window.from_ns)))
+}
+
+/// Folds everything a source gives.
+///
+/// # Errors
+/// What the source gives.
+pub fn fold_all(source: &mut dyn Source, state: &mut State) -> Result<(), CaptureError> {
+    let mut batch = Vec::new();
+    loop {
+        batch.clear();
+        let progress = source.read(&mut batch)?;
+        step_all(state, &batch);
+        if progress == Progress::End {
+            return Ok(());
+        }
+    }
+}
+
+/// Takes in whole records; stops at bytes that are none.
+fn step_all(state: &mut State, mut records: &[u8]) {
+    while let Ok(header) = decode::header(records) {
+        let (record, rest) = records.split_at(header.len_bytes as usize);
+        state.step(record);
+        records = rest;
+    }
+    if !records.is_empty() {
+        state.loss.garbled += 1;
+    }
+}
+
+/// The live side of the loop: what one batch does.
+pub struct Live<'a> {
+    hub: &'a Hub,
+    state: State,
+    pulse_due_ns: u64,
+}
+
+impl<'a> Live<'a> {
+    /// Feeds `hub`.
+    pub fn new(hub: &'a Hub) -> Self {
+        Live { hub, state: State::new(Window::ALL, Limits::LIVE), pulse_due_ns: 0 }
+    }
+
+    /// Takes in a batch of whole records that were released up to `now_ns`. `kernel` is asked when the pulse
+    /// is due.
+    pub fn take(&mut self, now_ns: u64, records: &[u8], kernel: impl FnOnce() -> KernelPulse) {
+        step_all(&mut self.state, records);
+        let evicted = {
+            let mut recent = lock(&self.hub.recent);
+            recent.push(records, count(records), now_ns);
+            if recent.wants_keyframe(now_ns) {
+                recent.begin_chunk(now_ns, &keyframe(&self.state, now_ns));
+            }
+            recent.take_evicted()
+        };
+        self.state.loss.recorder_evicted_records += evicted.evicted_records;
+        self.state.loss.recorder_evicted_bytes += evicted.evicted_bytes;
+        if now_ns >= self.pulse_due_ns {
+            self.pulse_due_ns = now_ns + PULSE_NS;
+            self.state.settle(now_ns);
+            *lock(&self.hub.pulse) = Arc::new(self.pulse(now_ns, kernel()));
+        }
+    }
+
+    /// The state so far.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    fn pulse(&self, now_ns: u64, kernel: KernelPulse) -> Pulse {
+        let state = &self.state;
+        Pulse {
+            now_ns,
+            ready: state.scanned,
+            probes: state.probes.values().cloned().collect(),
+            node: state.node.clone().unwrap_or_default(),
+            totals: state.totals.clone(),
+            loss: state.loss.clone(),
+            tables: state.table_sizes(),
+            recorder: lock(&self.hub.recent).size(),
+            kernel,
+        }
+    }
+}
+
+fn count(mut records: &[u8]) -> u64 {
+    let mut count = 0;
+    while let Ok(header) = decode::header(records) {
+        records = &records[header.len_bytes as usize..];
+        count += 1;
+    }
+    count
+}
+
+/// Records that rebuild who and what a state knows: the beginning of a chunk or of a tape.
+pub fn keyframe(state: &State, now_ns: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut tell = |ktime_ns: u64, fact: &Fact| fact::encode(ktime_ns, fact, &mut out);
+    // First, so that what the chunk covers begins here: stacks below keep the time they were seen.
+    if let Some(wall_unix_ns) = state.clock.wall_unix_ns(now_ns) {
+        tell(now_ns, &Fact::Clock { wall_unix_ns });
+    }
+    if let Some(node) = &state.node {
+        tell(now_ns, &Fact::Node(node.clone()));
+    }
+    for probe in state.probes.values() {
+        tell(now_ns, &Fact::Probe(probe.clone()));
+    }
+    for (id, name) in &state.genl {
+        tell(now_ns, &Fact::GenlFamily { id: *id, name: name.clone() });
+    }
+    for (id, cgroup) in state.cgroups.living() {
+        tell(now_ns, &Fact::Cgroup { id, hierarchy: 0, path: cgroup.path.clone() });
+    }
+    for process in state.processes.iter() {
+        tell(now_ns, &Fact::Process(Box::new(process_fact(process))));
+    }
+    state.stacks.iter().for_each(|stack| crate::capture::stack_record(stack, &mut out));
+    out
+}
+
+fn process_fact(process: &crate::enrich::processes::Process) -> fact::Process {
+    fact::Process {
+        tgid: process.id.tgid,
+        start_ns: process.id.start_ns,
+        exact: process.exact,
+        ppid: process.scanned_ppid,
+        spawner: process.spawner.map(|id| (id.tgid, id.start_ns)),
+        spawned_ns: process.spawned_ns,
+        begun_ns: process.begun_ns,
+        exec_ns: process.exec_ns,
+        comm: process.comm.to_string(),
+        path: process.path.to_string(),
+        argv: process.argv.to_string(),
+        argv_class: process.argv_class.to_string(),
+        argv_cut: process.argv_cut,
+        script: process.script,
+        cgroup_id: process.cgroup_id,
+        inner_pid: process.inner_pid,
+        uid: process.uid,
+    }
+}
