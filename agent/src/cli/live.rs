@@ -1,0 +1,53 @@
+//! What the verbs that attach share: waiting for a time, Ctrl-C or SIGTERM, and saying how the probes fare.
+
+use super::Failure;
+use crate::agent::Agent;
+use std::time::Duration;
+
+/// How long to watch.
+#[derive(Clone, Copy, Debug)]
+pub enum Until {
+    /// This long, or until interrupted.
+    Passed(Duration),
+    /// Until Ctrl-C or SIGTERM.
+    Interrupted,
+}
+
+/// How often the wait looks whether the agent is still well.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Waits. Calls `progress` with the time gone, now and then.
+///
+/// # Errors
+/// When signals cannot be watched. An agent that failed ends the wait; stopping it tells why.
+pub fn wait(until: Until, agent: &Agent, mut progress: impl FnMut(Duration)) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
+        let begun = tokio::time::Instant::now();
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return Ok(()),
+                _ = interrupt.recv() => return Ok(()),
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            progress(begun.elapsed());
+            let over = matches!(until, Until::Passed(span) if begun.elapsed() >= span);
+            if over || agent.failed() {
+                return Ok(());
+            }
+        }
+    })
+}
+
+/// One line on how the probes fare, and one for each that is not at its best.
+pub fn print_probes(agent: &Agent) {
+    let probes = agent.probes();
+    let attached = probes.iter().filter(|probe| probe.state == "attached" || probe.state == "degraded").count();
+    eprintln!("attached {attached} of {} probes", probes.len());
+    for probe in probes.iter().filter(|probe| probe.state != "attached") {
+        let rung = if probe.rung.is_empty() { String::new() } else { format!(" by {}", probe.rung) };
+        eprintln!("  {}: {}{rung}: {}", probe.probe, probe.state, probe.why);
+    }
+}

@@ -1,0 +1,147 @@
+//! `run`: the agent. Attaches, answers over HTTP until stopped.
+
+use super::live::{self, Until};
+use super::{Failure, options};
+use crate::agent::{self, Agent};
+use crate::capture::recent::Bounds;
+use crate::capture::redact::ArgvMode;
+use crate::web;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Where to listen.
+    #[arg(long, default_value = "127.0.0.1:6060", value_name = "ADDR")]
+    listen: String,
+    /// Listen on an address that others can reach, although there is no authentication.
+    #[arg(long)]
+    insecure_listen: bool,
+    /// Names besides localhost under which browsers may ask (a Host header check against DNS rebinding).
+    #[arg(long, value_name = "NAME")]
+    allow_host: Vec<String>,
+    /// How much of the past the flight recorder keeps.
+    #[arg(long, default_value = "10m", value_parser = options::duration, value_name = "SPAN")]
+    keep: Duration,
+    /// Most memory the flight recorder takes, in MiB (compressed records).
+    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    keep_mib: u32,
+    /// How the agent attaches and what it keeps.
+    #[command(flatten)]
+    attach: AttachArgs,
+}
+
+/// How the agent attaches and what it keeps; the same in every verb that attaches.
+#[derive(Clone, Debug, clap::Args)]
+pub struct AttachArgs {
+    /// What is kept of arguments: their class only, all but what looks secret, or everything.
+    #[arg(long, value_enum, default_value = "redacted")]
+    argv: Argv,
+    /// Load this kernel object instead of the one built in.
+    #[arg(long, env = "SLOWPOD_BPF_OBJECT", hide = true, value_name = "FILE")]
+    bpf_object: Option<PathBuf>,
+    /// Size of the kernel's ring for process life, in KiB (a power of two).
+    #[arg(long, hide = true, value_name = "KIB")]
+    ring_kib: Option<u32>,
+}
+
+/// What is kept of arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Argv {
+    /// The argv class only.
+    Class,
+    /// All but what looks like a secret.
+    Redacted,
+    /// Everything, secrets included.
+    Full,
+}
+
+impl AttachArgs {
+    /// As options of the agent.
+    pub fn options(&self) -> agent::Options {
+        let argv_mode = match self.argv {
+            Argv::Class => ArgvMode::Class,
+            Argv::Redacted => ArgvMode::Redacted,
+            Argv::Full => ArgvMode::Full,
+        };
+        agent::Options {
+            argv_mode,
+            bpf_object: self.bpf_object.clone(),
+            life_ring_bytes: self.ring_kib.map(|kib| kib.saturating_mul(1_024)),
+            ..agent::Options::default()
+        }
+    }
+}
+
+/// Runs the agent until Ctrl-C or SIGTERM.
+///
+/// # Errors
+/// What listening or attaching gives.
+pub fn run(args: Args) -> Result<(), Failure> {
+    let bounds = Bounds {
+        keep_ns: u64::try_from(args.keep.as_nanos()).unwrap_or(u64::MAX),
+        bytes_max: args.keep_mib as usize * (1 << 20),
+    };
+    // Listen first: a port that is taken should not cost an attach.
+    let listen = web::Listen {
+        address: args.listen.clone(),
+        insecure: args.insecure_listen,
+        allow_hosts: args.allow_host.clone(),
+    };
+    let bound = web::bind(&listen).map_err(|error| Failure::Failed(error.to_string()))?;
+    let agent = agent::start(agent::Options { bounds, ..args.attach.options() })?;
+    live::print_probes(&agent);
+    let serving = Serving::over(bound, &agent)?;
+    eprintln!("listening on {}", serving.url());
+    serve_until(serving, agent, Until::Interrupted)
+}
+
+/// The HTTP side, on threads of its own.
+pub struct Serving {
+    runtime: tokio::runtime::Runtime,
+    server: web::Server,
+}
+
+impl Serving {
+    /// Binds a loopback address and begins to answer.
+    ///
+    /// # Errors
+    /// When the address is taken, or others could reach it.
+    pub fn begin(address: &str, agent: &Agent) -> Result<Serving, Failure> {
+        let listen = web::Listen { address: address.into(), ..web::Listen::default() };
+        let bound = web::bind(&listen).map_err(|error| Failure::Failed(error.to_string()))?;
+        Serving::over(bound, agent)
+    }
+
+    fn over(bound: web::Bound, agent: &Agent) -> Result<Serving, Failure> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("slowpod-web")
+            .enable_all()
+            .build()?;
+        let server = {
+            let _entered = runtime.enter();
+            web::start(bound, Arc::clone(&agent.hub()))?
+        };
+        Ok(Serving { runtime, server })
+    }
+
+    /// Where browsers find it.
+    pub fn url(&self) -> String {
+        format!("http://{}/", self.server.local_addr())
+    }
+}
+
+/// Answers until the time has come, then stops the server and detaches.
+///
+/// # Errors
+/// What the agent failed with.
+pub fn serve_until(serving: Serving, agent: Agent, until: Until) -> Result<(), Failure> {
+    let waited = live::wait(until, &agent, |_| {});
+    let Serving { runtime, server } = serving;
+    runtime.block_on(server.shutdown());
+    drop(runtime);
+    waited.and(agent.stop())
+}
