@@ -7,6 +7,7 @@ mod test;
 mod tidy;
 
 use clap::Parser;
+use std::process::ExitCode;
 
 /// What can be done to this repository.
 #[derive(Parser)]
@@ -22,11 +23,18 @@ enum Verb {
     Kernels(kernels::Options),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Verb::parse() {
+fn main() -> ExitCode {
+    let done = match Verb::parse() {
         Verb::Test(options) => test::run(options),
         Verb::Tidy(options) => tidy::run(options),
         Verb::Bench(options) => bench::run(options),
         Verb::Kernels(options) => kernels::run(options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cargo xtask: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -34,10 +34,9 @@ const MOUNTS: &[(&str, &str, &str)] =
 pub(crate) fn prepare(tiers: &[&str], install: bool) {
     let mut packages: Vec<_> = missing(tiers, found).map(|need| need.package).collect();
     packages.dedup();
-    if !packages.is_empty() && install && sh::is_root() {
-        if let Err(error) = apt_install(&packages) {
-            eprintln!("cannot install {}: {error:#}", packages.join(" "));
-        }
+    let install = install && sh::is_root() && !packages.is_empty();
+    if install && let Err(error) = apt_install(&packages) {
+        eprintln!("cannot install {}: {error:#}", packages.join(" "));
     }
     if sh::is_root() && tiers.iter().any(|tier| is_live(tier)) {
         MOUNTS.iter().for_each(|(kind, at, proof)| mount(kind, at, proof));

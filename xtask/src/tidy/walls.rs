@@ -1,7 +1,7 @@
 //! Who may name what: the folders are stages, and each library and each way to the outside belongs to some of them.
 
 use super::Finding;
-use super::paths::paths;
+use super::paths::{Named, paths};
 use super::tree::Tree;
 
 /// A library, and the folders or files that may name it.
@@ -66,20 +66,13 @@ pub(super) fn libraries(tree: &Tree) -> Vec<Finding> {
     for wall in WALLS {
         let outside = |path: &str| !wall.may.iter().any(|allowed| path.starts_with(allowed));
         for source in tree.under(wall.within).filter(|source| outside(&source.path)) {
-            for named in
-                paths(&source.shipped).iter().filter(|named| is_library(&named.segments, wall.library))
-            {
+            for named in paths(&source.shipped).iter().filter(|named| names(named, wall.library)) {
                 let what = format!("names {}, which belongs to {}", wall.library, places(wall));
                 findings.push(Finding::new(&source.path, named.line, what));
             }
         }
     }
     findings
-}
-
-/// A bare word of the same name (a variable) is no library: something of it must be named, or it is imported whole.
-fn is_library(segments: &[String], library: &str) -> bool {
-    segments.len() > 1 && segments[0] == library
 }
 
 fn places(wall: &Wall) -> String {
@@ -91,7 +84,7 @@ pub(super) fn pure_stages(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for source in PURE.iter().flat_map(|folder| tree.under(folder)) {
         for named in paths(&source.shipped) {
-            if let Some(impure) = IMPURE.iter().find(|impure| is_impure(&named.segments, impure)) {
+            if let Some(impure) = IMPURE.iter().find(|impure| names(&named, impure)) {
                 findings.push(Finding::new(&source.path, named.line, format!("names {impure}")));
             }
         }
@@ -104,12 +97,9 @@ pub(super) fn pure_stages(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-fn is_impure(segments: &[String], impure: &str) -> bool {
-    let impure: Vec<_> = impure.split("::").collect();
-    let whole_library = impure.len() == 1 && impure[0] != "thread_local";
-    segments.len() >= impure.len()
-        && segments.iter().zip(&impure).all(|(segment, wanted)| segment == wanted)
-        && (!whole_library || segments.len() > 1)
+/// A bare word of the same name (a variable) is no library: something of it must be named. A macro is a bare word.
+fn names(named: &Named, path: &str) -> bool {
+    named.starts_with(path) && (named.segments.len() > 1 || path == "thread_local")
 }
 
 /// Breaks of: enrich and fold derive no serde.
