@@ -6,6 +6,11 @@ use super::tree::Tree;
 
 /// The contract's folder.
 const ABI: &str = "agent-ebpf/src/abi/";
+/// The kernel's half, and the agent's.
+const PROBES: &str = "agent-ebpf/src/probes/";
+const DECODERS: &str = "agent/src/decode/";
+/// Files there that stand for no record of the kernel's: the stage itself, and facts, which the agent makes.
+const FREE_DECODERS: [&str; 3] = ["mod", "fact", "tests"];
 /// Integers of the same width everywhere.
 const FIXED_WIDTH: [&str; 8] = ["u8", "u16", "u32", "u64", "i8", "i16", "i32", "i64"];
 
@@ -106,23 +111,25 @@ pub(super) fn sizes_and_headers(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// Breaks of: each record's file has namesakes among the decoders and the probes.
+/// Breaks of: a record is found under one name on both sides.
 pub(super) fn mirrors(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for folder in ["agent-ebpf/src/probes/", "agent/src/decode/"] {
-        // A stage that is not there at all is the compiler's business.
-        if tree.under(folder).next().is_none() {
-            continue;
+    // Stages that are not there at all are the compiler's business.
+    let has_probes = tree.under(PROBES).next().is_some();
+    for record in tree.under(ABI).filter(|source| has_probes && has_record(source)) {
+        let namesake = format!("{PROBES}{}.rs", record.stem());
+        if !tree.has(&namesake) {
+            findings.push(Finding::new(&record.path, 1, format!("has a record, but there is no {namesake}")));
         }
-        for record in tree.under(ABI).filter(|source| has_record(source)) {
-            let namesake = format!("{folder}{}.rs", record.stem());
-            if !tree.has(&namesake) {
-                findings.push(Finding::new(
-                    &record.path,
-                    1,
-                    format!("has a record, but there is no {namesake}"),
-                ));
-            }
+    }
+    for decoder in tree.under(DECODERS).filter(|source| !FREE_DECODERS.contains(&source.stem())) {
+        let namesake = format!("{ABI}{}.rs", decoder.stem());
+        if !tree.has(&namesake) {
+            findings.push(Finding::new(
+                &decoder.path,
+                1,
+                format!("decodes a record, but there is no {namesake}"),
+            ));
         }
     }
     findings
@@ -166,16 +173,19 @@ mod tests {
     }
 
     #[test]
-    fn a_record_without_namesake_is_caught() {
+    fn a_record_or_a_decoder_without_namesake_is_caught() {
         let with = |path| {
             Tree::of(&[
                 ("agent-ebpf/src/abi/exec.rs", GOOD),
                 ("agent-ebpf/src/abi/mod.rs", OTHERS),
-                ("agent/src/decode/mod.rs", "//! x"),
+                ("agent-ebpf/src/probes/mod.rs", "//! x"),
+                ("agent/src/decode/fact.rs", "//! x"),
                 (path, "//! x"),
             ])
         };
-        assert_eq!(mirrors(&with("agent/src/decode/exec.rs")), []);
-        assert_eq!(mirrors(&with("agent/src/decode/exit.rs")).len(), 1);
+        assert_eq!(mirrors(&with("agent-ebpf/src/probes/exec.rs")), []);
+        assert_eq!(mirrors(&with("agent-ebpf/src/probes/exit.rs")).len(), 1);
+        assert_eq!(mirrors(&with("agent/src/decode/exec.rs")).len(), 1);
+        assert_eq!(mirrors(&with("agent/src/decode/exit.rs")).len(), 2);
     }
 }

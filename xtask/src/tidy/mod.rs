@@ -77,7 +77,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "mirrors",
-        sentence: "each record's file has namesakes among the decoders and the probes",
+        sentence: "a record is found under one name in abi, probes and decode",
         check: contract::mirrors,
     },
     Rule {

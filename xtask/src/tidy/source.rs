@@ -10,7 +10,7 @@ pub(super) struct Source {
     pub(super) text: String,
     /// The text without comments and without the insides of string and character literals.
     pub(super) code: String,
-    /// [`Source::code`] without `#[cfg(test)]` items and `#[test]` functions too.
+    /// [`Source::code`] without `#[cfg(test)]` items and `#[test]` functions too; nothing in a file of tests.
     pub(super) shipped: String,
 }
 
@@ -18,7 +18,8 @@ impl Source {
     /// Reads a file's text.
     pub(super) fn new(path: &str, text: &str) -> Source {
         let code = without_comments_and_literals(text);
-        let shipped = without_tests(&code);
+        let tests_only = path.ends_with("/tests.rs") || path.contains("/tests/");
+        let shipped = if tests_only { String::new() } else { without_tests(&code) };
         Source { path: path.to_owned(), text: text.to_owned(), code, shipped }
     }
 
@@ -213,6 +214,13 @@ mod tests {
         let source = Source::new("x.rs", text);
         assert!(source.shipped.contains("fn a") && source.shipped.contains("fn e"));
         assert!(!source.shipped.contains("fn b") && !source.shipped.contains("use d"), "{}", source.shipped);
+    }
+
+    #[test]
+    fn a_file_of_tests_ships_nothing() {
+        assert_eq!(Source::new("agent/src/enrich/identity/tests.rs", "fn a() {}").shipped, "");
+        assert_eq!(Source::new("agent/src/enrich/tests/table.rs", "fn a() {}").shipped, "");
+        assert_eq!(Source::new("tests/kernel/main.rs", "fn a() {}").shipped, "fn a() {}");
     }
 
     #[test]
