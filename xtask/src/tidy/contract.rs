@@ -1,6 +1,7 @@
 //! The contract's own rules: what its structs may hold, and that each record is found under one name on both sides.
 
 use super::Finding;
+use super::paths::{Named, paths};
 use super::source::{Source, line_of, past_bracket, words};
 use super::tree::Tree;
 
@@ -9,8 +10,6 @@ const ABI: &str = "agent-ebpf/src/abi/";
 /// The kernel's half, and the agent's.
 const PROBES: &str = "agent-ebpf/src/probes/";
 const DECODERS: &str = "agent/src/decode/";
-/// Files there that stand for no record of the kernel's: the stage itself, and facts, which the agent makes.
-const FREE_DECODERS: [&str; 3] = ["mod", "fact", "tests"];
 /// Integers of the same width everywhere.
 const FIXED_WIDTH: [&str; 8] = ["u8", "u16", "u32", "u64", "i8", "i16", "i32", "i64"];
 
@@ -116,27 +115,29 @@ pub(super) fn mirrors(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     // Stages that are not there at all are the compiler's business.
     let has_probes = tree.under(PROBES).next().is_some();
-    for record in tree.under(ABI).filter(|source| has_probes && has_record(source)) {
+    for record in tree.under(ABI).filter(|source| has_probes && !records(source).is_empty()) {
         let namesake = format!("{PROBES}{}.rs", record.stem());
         if !tree.has(&namesake) {
             findings.push(Finding::new(&record.path, 1, format!("has a record, but there is no {namesake}")));
         }
     }
-    for decoder in tree.under(DECODERS).filter(|source| !FREE_DECODERS.contains(&source.stem())) {
-        let namesake = format!("{ABI}{}.rs", decoder.stem());
-        if !tree.has(&namesake) {
-            findings.push(Finding::new(
-                &decoder.path,
-                1,
-                format!("decodes a record, but there is no {namesake}"),
-            ));
+    for decoder in tree.under(DECODERS).filter(|source| source.stem() != "mod") {
+        for (record, file) in tree.under(ABI).flat_map(records) {
+            let names = |named: &Named| named.segments.windows(2).any(|pair| pair == [file, record]);
+            if file != decoder.stem() && paths(&decoder.shipped).iter().any(names) {
+                let what = format!("decodes {record}, which belongs in {DECODERS}{file}.rs");
+                findings.push(Finding::new(&decoder.path, 1, what));
+            }
         }
     }
     findings
 }
 
-fn has_record(source: &Source) -> bool {
-    structs(source).iter().any(|found| found.fields.first().is_some_and(|(_, kind)| *kind == "Header"))
+/// The records of a contract file, each with the file's name.
+fn records(source: &Source) -> Vec<(&str, &str)> {
+    let starts_with_header = |found: &Struct| found.fields.first().is_some_and(|(_, kind)| *kind == "Header");
+    let records = structs(source).into_iter().filter(starts_with_header);
+    records.map(|found| (found.name, source.stem())).collect()
 }
 
 #[cfg(test)]
@@ -173,19 +174,17 @@ mod tests {
     }
 
     #[test]
-    fn a_record_or_a_decoder_without_namesake_is_caught() {
-        let with = |path| {
+    fn a_record_under_other_names_is_caught() {
+        let with = |probe, decoder| {
             Tree::of(&[
                 ("agent-ebpf/src/abi/exec.rs", GOOD),
                 ("agent-ebpf/src/abi/mod.rs", OTHERS),
-                ("agent-ebpf/src/probes/mod.rs", "//! x"),
-                ("agent/src/decode/fact.rs", "//! x"),
-                (path, "//! x"),
+                (probe, "//! x"),
+                (decoder, "use slowpod_ebpf::abi::{Header, exec::{Exec, FLAG}};"),
             ])
         };
-        assert_eq!(mirrors(&with("agent-ebpf/src/probes/exec.rs")), []);
-        assert_eq!(mirrors(&with("agent-ebpf/src/probes/exit.rs")).len(), 1);
-        assert_eq!(mirrors(&with("agent/src/decode/exec.rs")).len(), 1);
-        assert_eq!(mirrors(&with("agent/src/decode/exit.rs")).len(), 2);
+        assert_eq!(mirrors(&with("agent-ebpf/src/probes/exec.rs", "agent/src/decode/exec.rs")), []);
+        assert_eq!(mirrors(&with("agent-ebpf/src/probes/exit.rs", "agent/src/decode/exec.rs")).len(), 1);
+        assert_eq!(mirrors(&with("agent-ebpf/src/probes/exec.rs", "agent/src/decode/names.rs")).len(), 1);
     }
 }
