@@ -1,2 +1,40 @@
-//! xtask
-fn main() {}
+//! `cargo xtask VERB`: everything that is done to this repository. One file or folder per verb.
+
+mod bench;
+mod kernels;
+mod sh;
+mod test;
+mod tidy;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+/// What can be done to this repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Verb {
+    /// Run every check and every test, as CI does.
+    Test(test::Options),
+    /// Hold the design's invariants by script.
+    Tidy(tidy::Options),
+    /// Measure what the agent costs, as ratios against the same work without it.
+    Bench(bench::Options),
+    /// Boot Debian's kernels under QEMU and run a static agent inside.
+    Kernels(kernels::Options),
+}
+
+fn main() -> ExitCode {
+    let done = match Verb::parse() {
+        Verb::Test(options) => test::run(options),
+        Verb::Tidy(options) => tidy::run(options),
+        Verb::Bench(options) => bench::run(options),
+        Verb::Kernels(options) => kernels::run(options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cargo xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

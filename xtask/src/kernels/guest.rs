@@ -1,0 +1,172 @@
+//! One boot: a kernel, an initial root file system made for it, and what came back over the serial line.
+
+use super::initramfs::Archive;
+use super::packages::Qemu;
+use crate::sh;
+use anyhow::{Context, bail};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// An emulated boot takes 4 to 12 s on two quiet cores, a loaded machine several times that.
+const MAX_BOOT: Duration = Duration::from_secs(240);
+/// Room for the archive, the agent and its maps.
+const MEMORY_MB: &str = "1024";
+/// Lines of the kernel's own log that are shown when a boot fails.
+const LOG_LINES: usize = 30;
+/// Starts a line of ours among what the commands print.
+const MARK: &str = "@@slowpod";
+
+/// A command that ran inside.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Ran {
+    pub(super) command: String,
+    /// What it printed, errors included.
+    pub(super) output: String,
+    pub(super) exit: i32,
+}
+
+/// Boots the kernel image with BusyBox and `files` (path inside, file here) and runs each command in a shell.
+///
+/// # Errors
+/// When QEMU cannot run, the kernel does not come up in time, or it goes down before the last command ended.
+pub(super) fn boot(
+    qemu: &Qemu,
+    image: &Path,
+    busybox: &Path,
+    files: &[(&str, &Path)],
+    commands: &[&str],
+) -> anyhow::Result<Vec<Ran>> {
+    let work = sh::target_dir().join("kernels");
+    let (initrd, answers, log) = (work.join("initrd"), work.join("answers"), work.join("console.log"));
+    std::fs::write(&initrd, initial_files(busybox, files, commands)?)?;
+    std::fs::write(&answers, "")?;
+    let serial = |file: &Path| format!("file:{}", file.display());
+    let mut command = Command::new(&qemu.program);
+    command
+        .args(&qemu.search)
+        .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", MEMORY_MB])
+        .args(["-nodefaults", "-display", "none", "-no-reboot", "-append", "console=ttyS0 panic=-1 nokaslr"])
+        // The kernel talks on the first line, the commands on the second: neither can garble the other.
+        .args(["-serial", &serial(&log), "-serial", &serial(&answers)])
+        .arg("-kernel")
+        .arg(image)
+        .arg("-initrd")
+        .arg(&initrd)
+        .stdin(Stdio::null());
+    let ended = wait(command)?;
+    let ran = parse(&String::from_utf8_lossy(&std::fs::read(&answers)?), commands);
+    if !ended || ran.len() < commands.len() {
+        let log = String::from_utf8_lossy(&std::fs::read(&log)?).into_owned();
+        let lines: Vec<_> = log.lines().collect();
+        let last = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
+        let why = if ended { "went down" } else { "did not finish in time" };
+        bail!("it {why} after {} of {} commands; its log ends:\n{last}", ran.len(), commands.len());
+    }
+    Ok(ran)
+}
+
+/// Waits for the machine to power off; false when it had to be stopped.
+fn wait(mut command: Command) -> anyhow::Result<bool> {
+    let mut child = command.spawn().with_context(|| format!("cannot start {:?}", command.get_program()))?;
+    let started = Instant::now();
+    while started.elapsed() < MAX_BOOT {
+        if let Some(status) = child.try_wait()? {
+            return if status.success() { Ok(true) } else { bail!("QEMU failed ({status})") };
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.kill()?;
+    child.wait()?;
+    Ok(false)
+}
+
+fn initial_files(busybox: &Path, files: &[(&str, &Path)], commands: &[&str]) -> anyhow::Result<Vec<u8>> {
+    let read = |path: &Path| std::fs::read(path).with_context(|| format!("reading {}", path.display()));
+    let mut archive = Archive::default();
+    for directory in ["bin", "dev", "proc", "sys", "tmp", "run", "etc"] {
+        archive.directory(directory);
+    }
+    archive.executable("bin/busybox", &read(busybox)?);
+    for (inside, here) in files {
+        archive.executable(inside, &read(here)?);
+    }
+    for (number, command) in commands.iter().enumerate() {
+        archive.executable(&format!("run/{number}"), format!("#!/bin/sh\n{command}\n").as_bytes());
+    }
+    archive.executable("init", init(commands.len()).as_bytes());
+    Ok(archive.finish())
+}
+
+/// The first process: mounts what a node has mounted, runs the commands one after the other, powers off.
+fn init(commands: usize) -> String {
+    format!(
+        "#!/bin/busybox sh
+/bin/busybox --install -s /bin
+export PATH=/bin HOME=/
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+mount -t tracefs tracefs /sys/kernel/tracing
+mount -t bpf bpf /sys/fs/bpf
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount -t tmpfs tmp /tmp
+ip link set lo up
+stty -F /dev/ttyS1 raw
+exec >/dev/ttyS1 2>&1 </dev/null
+n=0
+while [ $n -lt {commands} ]; do
+  printf '\\n{MARK} begin %d\\n' $n
+  /run/$n
+  printf '\\n{MARK} end %d %d\\n' $n $?
+  n=$((n + 1))
+done
+poweroff -f
+"
+    )
+}
+
+/// Takes the commands' outputs apart. A command that did not end is not among them.
+fn parse(answers: &str, commands: &[&str]) -> Vec<Ran> {
+    let mut ran = Vec::new();
+    for (number, command) in commands.iter().enumerate() {
+        let begin = format!("\n{MARK} begin {number}\n");
+        let end = format!("\n{MARK} end {number} ");
+        let Some((output, exit)) = answers
+            .split_once(&begin)
+            .and_then(|(_, after)| after.split_once(&end))
+            .and_then(|(output, after)| Some((output, after.lines().next()?.trim().parse().ok()?)))
+        else {
+            break;
+        };
+        ran.push(Ran { command: (*command).to_owned(), output: output.to_owned(), exit });
+    }
+    ran
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_outputs_apart() {
+        let answers = "\n@@slowpod begin 0\na\nb\n\n@@slowpod end 0 0\n\n@@slowpod begin 1\n\n@@slowpod end 1 127\n\
+            \n@@slowpod begin 2\nhalf";
+        let ran = parse(answers, &["one", "two", "three"]);
+        assert_eq!(
+            ran,
+            [
+                Ran { command: "one".to_owned(), output: "a\nb\n".to_owned(), exit: 0 },
+                Ran { command: "two".to_owned(), output: String::new(), exit: 127 },
+            ]
+        );
+    }
+
+    #[test]
+    fn the_first_process_runs_every_command() {
+        let script = init(3);
+        assert!(
+            script.contains("while [ $n -lt 3 ]") && script.contains("'\\n@@slowpod end %d %d\\n' $n $?")
+        );
+    }
+}

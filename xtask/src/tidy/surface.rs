@@ -1,0 +1,101 @@
+//! What users see against what the agent has: metric names in dashboards, paths in the README.
+
+use super::Finding;
+use super::source::{line_of, words};
+use super::tree::Tree;
+use std::collections::BTreeSet;
+
+/// What every metric of ours starts with.
+const PREFIX: &str = "slowpod_";
+/// Where the metrics are defined.
+const METRICS: &str = "agent/src/views/metrics";
+/// Suffixes that the exposition format adds to a metric's own name.
+const ADDED: [&str; 5] = ["_total", "_bucket", "_sum", "_count", "_info"];
+
+/// Breaks of: dashboards and rules name only metrics that the agent has. Recorded series (`slowpod:storms:rate5m`)
+/// are defined by the rules themselves and are not metrics.
+pub(super) fn dashboards(tree: &Tree) -> Vec<Finding> {
+    let defined: BTreeSet<&str> = tree.under(METRICS).flat_map(|source| strings(&source.text)).collect();
+    if defined.is_empty() {
+        return Vec::new();
+    }
+    let known = |name: &str| {
+        let own = name.strip_prefix(PREFIX).unwrap_or(name);
+        let bare = ADDED.iter().find_map(|added| own.strip_suffix(added));
+        [Some(own), bare].into_iter().flatten().any(|own| {
+            defined.contains(own) || defined.iter().any(|one| one.strip_prefix(PREFIX) == Some(own))
+        })
+    };
+    let mut findings = Vec::new();
+    for (path, text) in tree.texts.iter().filter(|(path, _)| path.starts_with("dashboards/")) {
+        for (offset, name) in names(text).filter(|(_, name)| !known(name)) {
+            findings.push(Finding::new(
+                path,
+                line_of(text, offset),
+                format!("names {name}, which is no metric"),
+            ));
+        }
+    }
+    findings
+}
+
+/// Words of a text that start like a metric, with their offsets.
+fn names(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    text.match_indices(PREFIX).filter(move |(offset, _)| !text[..*offset].ends_with(is_name)).map(
+        move |(offset, _)| {
+            let rest = &text[offset..];
+            (offset, &rest[..rest.find(|c| !is_name(c)).unwrap_or(rest.len())])
+        },
+    )
+}
+
+/// Breaks of: every path of VIEWS is in the README.
+pub(super) fn views_in_readme(tree: &Tree) -> Vec<Finding> {
+    let readme = tree.texts.iter().find(|(path, _)| path == "README.md").map_or("", |(_, text)| text);
+    let mut findings = Vec::new();
+    for source in tree.under("agent/src/views/") {
+        for offset in words(&source.shipped, "path") {
+            let Some(value) = source.text[offset..].strip_prefix("path: \"/") else { continue };
+            let path = format!("/{}", value.split('"').next().unwrap_or(""));
+            if !readme.contains(&path) {
+                let what = format!("serves {path}, which the README does not name");
+                findings.push(Finding::new(&source.path, line_of(&source.text, offset), what));
+            }
+        }
+    }
+    findings
+}
+
+/// The insides of a text's plain string literals.
+fn strings(text: &str) -> impl Iterator<Item = &str> {
+    text.split('"').skip(1).step_by(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dashboards_may_name_only_what_is_there() {
+        let tree = |expression| {
+            Tree::of(&[
+                (
+                    "agent/src/views/metrics.rs",
+                    "register(\"spawns\", \"Spawns seen.\"); (\"slowpod_build\", 1)",
+                ),
+                ("dashboards/a.json", expression),
+            ])
+        };
+        assert_eq!(dashboards(&tree("rate(slowpod_spawns_total[5m]) / slowpod_build_info")), []);
+        assert_eq!(dashboards(&tree("sum(slowpod:spawns:rate5m)")), []);
+        assert_eq!(dashboards(&tree("rate(slowpod_spawn_total[5m])")).len(), 1);
+    }
+
+    #[test]
+    fn a_view_the_readme_hides_is_caught() {
+        let view = ("agent/src/views/storms.rs", "View { path: \"/api/v1/storms\", title: \"x\" }");
+        assert_eq!(views_in_readme(&Tree::of(&[view, ("README.md", "| `/api/v1/storms` | ...")])), []);
+        assert_eq!(views_in_readme(&Tree::of(&[view, ("README.md", "nothing")])).len(), 1);
+    }
+}
