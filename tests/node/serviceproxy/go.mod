@@ -1,0 +1,3 @@
+module slowpod.test/serviceproxy
+
+go 1.19
