@@ -1,1 +1,5 @@
 //! slowpod.
+
+pub mod capture;
+pub mod decode;
+pub mod enrich;

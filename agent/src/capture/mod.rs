@@ -1,0 +1,6 @@
+//! Everything that enters, as timestamped records.
+
+pub mod batch;
+pub mod coalesce;
+pub mod order;
+pub mod redact;
