@@ -30,7 +30,8 @@ pub struct Exec {
     pub pid_ns: u32,
     /// Network namespace, likewise.
     pub net_ns: u32,
-    /// Bits: [`FLAG_SCRIPT`], [`FLAG_PATH_CUT`], [`FLAG_ARGV_CUT`], [`FLAG_ARGV_UNREAD`].
+    /// Bits: [`FLAG_SCRIPT`], [`FLAG_PATH_CUT`], [`FLAG_ARGV_CUT`], [`FLAG_ARGV_UNREAD`], [`FLAG_REDACTED`],
+    /// [`FLAG_CLASS_ONLY`].
     pub flags: u32,
     /// Length of the whole argv in bytes, before cutting.
     pub argv_total_bytes: u32,
@@ -51,6 +52,10 @@ pub const FLAG_PATH_CUT: u32 = 2;
 pub const FLAG_ARGV_CUT: u32 = 4;
 /// The argv could not be read at all.
 pub const FLAG_ARGV_UNREAD: u32 = 8;
+/// The agent, never the kernel: something that looked like a secret was taken out of argv.
+pub const FLAG_REDACTED: u32 = 16;
+/// The agent, never the kernel: argv holds the words of its argv class and nothing else.
+pub const FLAG_CLASS_ONLY: u32 = 32;
 
 /// An exec that failed. The record goes on with `path_len` bytes of the path as given.
 #[repr(C)]

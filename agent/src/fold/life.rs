@@ -6,7 +6,12 @@ use super::failed::FailedKey;
 use super::loops;
 use super::{Sender, State};
 use crate::decode;
-use crate::enrich::{ProcId, argv_class::argv_class, processes::Process, text};
+use crate::enrich::{
+    ProcId,
+    argv_class::{CommandLine, argv_class},
+    processes::Process,
+    text,
+};
 use slowpod_ebpf::abi::{self, exec, exit::Exit, flood, reap::Reap, spawn, spawn::Spawn};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -121,7 +126,13 @@ impl State {
         process.comm = text::comm(&fixed.comm).into();
         process.path = text::safe(exec.path, PATH_TEXT_BYTES).into();
         process.argv = argv_text(exec.argv).into();
-        process.argv_class = argv_class(exec.path, exec.argv, script, &fixed.comm).into();
+        process.argv_class = argv_class(&CommandLine {
+            path: exec.path,
+            argv: exec.argv,
+            comm: &fixed.comm,
+            flags: fixed.flags,
+        })
+        .into();
         process.argv_cut = argv_cut;
         process.script = script;
         process.cgroup_id = fixed.cgroup_id;
