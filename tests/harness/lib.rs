@@ -1,1 +1,8 @@
-//! Test harness.
+//! What the tests have in common: programs to watch, and what they say of themselves.
+
+pub mod netns;
+pub mod running;
+pub mod serviceproxy;
+pub mod tools;
+pub mod truth;
+pub mod workload;

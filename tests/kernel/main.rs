@@ -1,1 +1,3 @@
-//! tests
+//! Tests on a live kernel: they need root.
+
+mod witnesses;

@@ -1,0 +1,54 @@
+//! Commands in a network namespace of their own. The namespace ends with its last process: nothing has a name,
+//! so nothing is left behind however a test ends.
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// Gives the command, once it is started, a network namespace of its own (needs CAP_SYS_ADMIN).
+pub fn own_netns(command: &mut Command) -> &mut Command {
+    before_exec(command, || {
+        // SAFETY: a plain number.
+        match unsafe { libc::unshare(libc::CLONE_NEWNET) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    })
+}
+
+/// Has the kernel kill the command when the test thread that started it ends, so that a test that panics or is
+/// killed leaves no process either.
+pub fn die_with_test(command: &mut Command) -> &mut Command {
+    before_exec(command, || {
+        // SAFETY: plain numbers.
+        match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    })
+}
+
+fn before_exec(
+    command: &mut Command,
+    step: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
+) -> &mut Command {
+    // SAFETY: both steps above are one system call and touch no memory, so they are sound between fork and exec.
+    unsafe { command.pre_exec(step) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs without root too: then the command must not start at all, rather than in the wrong namespace.
+    #[test]
+    fn the_command_sees_another_namespace_than_the_test() {
+        let own = std::fs::read_link("/proc/self/ns/net").unwrap();
+        let mut command = Command::new("readlink");
+        match own_netns(command.arg("/proc/self/ns/net")).output() {
+            Ok(output) => assert_ne!(String::from_utf8_lossy(&output.stdout).trim(), own.to_str().unwrap()),
+            Err(error) => assert_eq!(error.raw_os_error(), Some(libc::EPERM)),
+        }
+        assert_eq!(std::fs::read_link("/proc/self/ns/net").unwrap(), own);
+    }
+}
