@@ -128,9 +128,9 @@ mod tests {
 
     #[test]
     fn closes_with_the_sums() {
-        let text =
-            table(&[outcome(3, 0, 0, None), outcome(4, 1, 0, None), outcome(0, 0, 0, Some("no root"))]);
-        assert!(text.ends_with("\n7 passed, 1 failed\n"), "{text}");
+        let outcomes = [outcome(3, 0, 0, None), outcome(4, 1, 0, None), outcome(0, 0, 0, Some("no root"))];
+        let text = table(&outcomes);
+        assert_eq!(closing_line(&outcomes), "7 passed, 1 failed");
         assert!(text.contains("kernel      NOT RUN: no root\n"), "{text}");
     }
 
