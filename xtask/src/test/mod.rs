@@ -36,7 +36,8 @@ struct Outcome {
 /// Runs the tiers and prints the table and the closing line.
 ///
 /// # Errors
-/// When a check or test failed, when a tier could not run and that is not allowed, or when no such tier exists.
+/// When no such tier exists or a tier cannot be started. When a test failed, or a tier could not run and that is not
+/// allowed, it ends the program with code 1 itself.
 pub(crate) fn run(options: Options) -> anyhow::Result<()> {
     let allow_missing = options.allow_missing && !sh::is_ci();
     let known = tiers::all()?;
@@ -61,10 +62,19 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
         outcomes.push(Outcome { tier: tier.to_owned(), counts, took: started.elapsed(), not_run });
     }
     print!("{}", table(&outcomes));
-    verdict(&outcomes, allow_missing)
+    let verdict = verdict(&outcomes, allow_missing);
+    if let Err(reason) = &verdict {
+        println!("FAILED: {reason}");
+    }
+    println!("{}", closing_line(&outcomes));
+    if verdict.is_err() {
+        // Not as an error, whose text would come after the closing line.
+        std::process::exit(1);
+    }
+    Ok(())
 }
 
-/// The table and the closing line.
+/// The table, a line for each tier.
 fn table(outcomes: &[Outcome]) -> String {
     let mut text = format!("\n{:<12}{:>8}{:>8}{:>9}{:>10}\n", "tier", "passed", "failed", "ignored", "time");
     for Outcome { tier, counts, took, not_run } in outcomes {
@@ -81,9 +91,14 @@ fn table(outcomes: &[Outcome]) -> String {
             }
         }
     }
+    text + "\n"
+}
+
+/// The last line of the whole run.
+fn closing_line(outcomes: &[Outcome]) -> String {
     let passed: u32 = outcomes.iter().map(|outcome| outcome.counts.passed).sum();
     let failed: u32 = outcomes.iter().map(|outcome| outcome.counts.failed).sum();
-    text + &format!("\n{passed} passed, {failed} failed\n")
+    format!("{passed} passed, {failed} failed")
 }
 
 /// Whether the run as a whole succeeded.
@@ -113,9 +128,9 @@ mod tests {
 
     #[test]
     fn closes_with_the_sums() {
-        let text =
-            table(&[outcome(3, 0, 0, None), outcome(4, 1, 0, None), outcome(0, 0, 0, Some("no root"))]);
-        assert!(text.ends_with("\n7 passed, 1 failed\n"), "{text}");
+        let outcomes = [outcome(3, 0, 0, None), outcome(4, 1, 0, None), outcome(0, 0, 0, Some("no root"))];
+        let text = table(&outcomes);
+        assert_eq!(closing_line(&outcomes), "7 passed, 1 failed");
         assert!(text.contains("kernel      NOT RUN: no root\n"), "{text}");
     }
 

@@ -19,12 +19,17 @@ pub(super) struct How {
     pub(super) rebuilt_object: bool,
 }
 
+/// The order of the tiers that have their own target in tests/Cargo.toml, cheapest first. Others come after them.
+const ORDER: [&str; 5] = ["replay", "web", "kernel", "node", "dashboards"];
+
 /// All tiers, in the order they are run: the checks, the tests beside the code, then each test target of
-/// tests/Cargo.toml in the order it has there.
+/// tests/Cargo.toml.
 pub(super) fn all() -> anyhow::Result<Vec<String>> {
     let metadata = sh::read(&mut sh::cargo(&["metadata", "--no-deps", "--format-version=1"]))?;
     let metadata: serde_json::Value = serde_json::from_str(&metadata).context("cargo metadata")?;
-    Ok(["checks", "unit"].map(str::to_owned).into_iter().chain(test_targets(&metadata)).collect())
+    let mut targets = test_targets(&metadata);
+    targets.sort_by_key(|name| ORDER.iter().position(|known| known == name).unwrap_or(ORDER.len()));
+    Ok(["checks", "unit"].map(str::to_owned).into_iter().chain(targets).collect())
 }
 
 /// Names of the test targets of package `slowpod-tests`.

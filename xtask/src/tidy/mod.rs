@@ -127,7 +127,7 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
         RULES.iter().for_each(|rule| println!("{:<16} {}", rule.name, rule.sentence));
         return Ok(());
     }
-    let tree = Tree::load(crate::sh::root())?;
+    let tree = Tree::load(&crate::sh::root())?;
     let mut broken = 0;
     for rule in RULES {
         for finding in (rule.check)(&tree) {
