@@ -1,1 +1,3 @@
 //! Everything that enters the agent, as timestamped records.
+
+pub mod facts;
