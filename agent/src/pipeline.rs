@@ -210,7 +210,7 @@ pub fn keyframe(state: &State, now_ns: u64) -> Vec<u8> {
         tell(now_ns, &Fact::GenlFamily { id: *id, name: name.clone() });
     }
     for (id, cgroup) in state.cgroups.living() {
-        tell(now_ns, &Fact::Cgroup { id, hierarchy: 0, path: cgroup.path.clone() });
+        tell(now_ns, &Fact::Cgroup { id, hierarchy: 0, path: cgroup.path.as_str().into() });
     }
     for process in state.processes.iter() {
         tell(now_ns, &Fact::Process(Box::new(process_fact(process))));
@@ -220,23 +220,24 @@ pub fn keyframe(state: &State, now_ns: u64) -> Vec<u8> {
 }
 
 fn process_fact(process: &crate::enrich::processes::Process) -> fact::Process {
+    let spawner = process.spawner.map(|id| fact::ProcessId { tgid: id.tgid, start_ns: id.start_ns });
     fact::Process {
         tgid: process.id.tgid,
         start_ns: process.id.start_ns,
-        exact: process.exact,
+        start_exact: process.exact,
         ppid: process.scanned_ppid,
-        spawner: process.spawner.map(|id| (id.tgid, id.start_ns)),
+        spawner,
         spawned_ns: process.spawned_ns,
         begun_ns: process.begun_ns,
         exec_ns: process.exec_ns,
-        comm: process.comm.to_string(),
-        path: process.path.to_string(),
-        argv: process.argv.to_string(),
-        argv_class: process.argv_class.to_string(),
+        comm: (&*process.comm).into(),
+        path: (&*process.path).into(),
+        argv: (&*process.argv).into(),
         argv_cut: process.argv_cut,
         script: process.script,
         cgroup_id: process.cgroup_id,
         inner_pid: process.inner_pid,
         uid: process.uid,
+        ..fact::Process::default()
     }
 }

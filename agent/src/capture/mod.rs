@@ -2,7 +2,7 @@
 //! cgroupfs, clocks, tapes. Nothing to its right does I/O.
 
 // pub mod coalesce;
-// pub mod facts;
+pub mod facts;
 // pub mod live;
 // pub mod order;
 pub mod recent;

@@ -2,6 +2,7 @@
 
 use super::Failure;
 use crate::agent::Agent;
+use crate::decode::fact::ProbeState;
 use std::time::Duration;
 
 /// How long to watch.
@@ -44,10 +45,10 @@ pub fn wait(until: Until, agent: &Agent, mut progress: impl FnMut(Duration)) -> 
 /// One line on how the probes fare, and one for each that is not at its best.
 pub fn print_probes(agent: &Agent) {
     let probes = agent.probes();
-    let attached = probes.iter().filter(|probe| probe.state == "attached" || probe.state == "degraded").count();
+    let attached = probes.iter().filter(|probe| probe.state.is_on()).count();
     eprintln!("attached {attached} of {} probes", probes.len());
-    for probe in probes.iter().filter(|probe| probe.state != "attached") {
+    for probe in probes.iter().filter(|probe| probe.state != ProbeState::Attached) {
         let rung = if probe.rung.is_empty() { String::new() } else { format!(" by {}", probe.rung) };
-        eprintln!("  {}: {}{rung}: {}", probe.probe, probe.state, probe.why);
+        eprintln!("  {}: {}{rung}: {}", probe.probe, probe.state.name(), probe.why);
     }
 }

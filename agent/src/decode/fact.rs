@@ -1,199 +1,330 @@
-//! Facts from outside the kernel's rings: what the world answered, as records. They are written to tapes as
-//! JSON after the usual header, so that a tape replays without a kernel, `/proc` or a cluster.
+//! Facts: what the agent learns outside the kernel's rings. In: bytes of a [`Kind::Fact`] record. Out: a
+//! [`Fact`].
+//!
+//! A fact record is an [`abi::Header`](Header) and JSON right behind it, without padding: `{"fact":"clock",
+//! "wall_unix_ns":1718000000000000000}`. It is on tapes, so a field is never renamed nor given another meaning.
+//! Every time is kernel monotonic (`CLOCK_MONOTONIC`) unless its comment says otherwise.
 
+use super::raw_text::RawText;
 use serde::{Deserialize, Serialize};
-use slowpod_ebpf::abi::{Header, Kind};
+use slowpod_ebpf::abi::{self, Header, Kind, Miss};
 use zerocopy::IntoBytes;
 
-/// One fact. Field names are part of the tape format: add, never rename.
+/// Longest fact record accepted, in bytes: the largest true one, a process with path, argv and comm full of
+/// bytes that are five characters each in JSON, is under 5 KiB.
+pub const RECORD_BYTES_MAX: usize = 64 << 10;
+
+/// Something learnt from outside the rings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "fact", rename_all = "snake_case")]
 pub enum Fact {
-    /// The node and the agent; once at the start of everything.
+    /// The machine and the agent, once at the start.
     Node(Node),
-    /// At the record's monotonic time, the wall clock read this.
+    /// Wall time at the instant of the record's header; again every minute and after each clock step.
     Clock {
-        /// Nanoseconds since 1970, UTC.
+        /// Nanoseconds since 1970-01-01T00:00:00Z.
         wall_unix_ns: i64,
     },
-    /// A process, as the start-up scan or the flight recorder's keyframe knows it.
+    /// A process that was there before its spawn could be seen, or is there at a flight recorder's keyframe.
     Process(Box<Process>),
-    /// A cgroup directory that is there.
+    /// A cgroup that was there before its making could be seen.
     Cgroup {
-        /// Inode number of the directory.
+        /// Its id: the inode number of its directory.
         id: u64,
-        /// Hierarchy (0 = v2).
+        /// Hierarchy it belongs to, as in [`abi::cgroup::Cgroup::hierarchy`].
         hierarchy: u32,
-        /// Path relative to the hierarchy's root.
-        path: String,
+        /// Its path from the hierarchy's root; only the last [`abi::cgroup::PATH_BYTES`] of a longer one.
+        path: RawText,
     },
-    /// The start-up scan is done: from here on, what is not known is new.
+    /// The start-up scan is through: what it did not find was not there.
     ScanDone {
         /// Processes found.
-        processes: u64,
+        processes: u32,
         /// Cgroups found.
-        cgroups: u64,
-        /// How long it took.
+        cgroups: u32,
+        /// True when there were more processes or cgroups than the scan takes.
+        cut: bool,
+        /// How long it took, nanoseconds.
         took_ns: u64,
     },
-    /// How a probe fared.
+    /// What became of one probe.
     Probe(Probe),
-    /// Records of one kind that the kernel could not send, since the last such fact.
+    /// Records of one kind that the kernel could not or did not send, since the previous such fact.
     Loss {
-        /// Kind name.
-        kind: String,
-        /// Lost because the ring was full.
+        /// Their kind.
+        #[serde(with = "kind_name")]
+        kind: Kind,
+        /// Lost: the ring was full.
         dropped: u64,
-        /// Only counted, on purpose, under flood.
+        /// Only counted, on purpose: the ring was nearly full.
         counted: u64,
     },
-    /// What a kernel table could not hold, since the last such fact.
+    /// A table in the kernel could not hold something, since the previous such fact.
     Miss {
-        /// Reason name.
-        reason: String,
+        /// Why.
+        #[serde(with = "miss_name")]
+        reason: Miss,
         /// How often.
         count: u64,
     },
-    /// What the agent itself had to let go, since the last such fact.
+    /// What the agent's own intake lost or folded, since the previous such fact.
     Capture(Capture),
-    /// A generic netlink family's number on this node.
+    /// A generic netlink family of this kernel: message types below 16 mean nothing without it.
     GenlFamily {
-        /// `nlmsg_type` of its messages.
+        /// Its message type.
         id: u16,
-        /// Its name.
+        /// Its name (`ipvs`, `nl80211`).
         name: String,
     },
-    /// A sweep found a process gone whose end was never seen.
+    /// A process believed alive is not: its exit was lost.
     Gone {
-        /// Process id.
+        /// Its pid.
         tgid: u32,
-        /// Its start time (ns since boot).
+        /// Its start, as in [`abi::Task::start_ns`].
         start_ns: u64,
     },
 }
 
-/// The node and the agent.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// The machine and the agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
-    /// Node name: `NODE_NAME` or the host name.
+    /// Kubernetes' name of the node if the agent was told, else the host name.
     pub node_name: String,
     /// `uname -r`.
     pub kernel_release: String,
     /// CPUs online.
     pub cpus: u32,
-    /// The agent's version.
+    /// This boot's random id; monotonic times of another boot do not compare.
+    pub boot_id: Option<String>,
+    /// Version of the agent that wrote the record.
     pub agent_version: String,
-    /// How argv is kept: `class`, `redacted` or `full`.
+    /// How much of an argv is kept: the value of `--argv`.
     pub argv_mode: String,
+    /// Ticks per second of the times in `/proc` (`USER_HZ`).
+    pub clk_tck: u32,
+    /// False when `/proc` shows a container's pids: processes found there cannot be matched with records.
+    pub host_pid_ns: bool,
 }
 
-/// A process.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Process {
-    /// Process id.
-    pub tgid: u32,
-    /// Start time, ns since boot.
-    pub start_ns: u64,
-    /// Whether `start_ns` is exact; the scan knows clock ticks only.
-    pub exact: bool,
-    /// Parent pid as `/proc` says.
-    pub ppid: u32,
-    /// Pid and start time of who spawned it, when that was seen.
-    pub spawner: Option<(u32, u64)>,
-    /// When it was spawned (monotonic ns); 0 when not seen.
-    pub spawned_ns: u64,
-    /// When the clone call was entered; 0 when not seen.
-    pub begun_ns: u64,
-    /// When its last exec was done; 0 when not seen.
-    pub exec_ns: u64,
-    /// Kernel's name of it, escaped.
-    pub comm: String,
-    /// Path of its program, escaped; empty when not readable.
-    pub path: String,
-    /// Its arguments, redacted and escaped, separated by blanks.
-    pub argv: String,
-    /// Its argv class.
-    pub argv_class: String,
-    /// Arguments were longer than what is kept.
-    pub argv_cut: bool,
-    /// Its program is a script.
-    pub script: bool,
-    /// Cgroup id; 0 when not known.
-    pub cgroup_id: u64,
-    /// Its pid as its own pid namespace counts it.
-    pub inner_pid: u32,
-    /// Real user id.
-    pub uid: u32,
-}
-
-/// How a probe fared.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What became of one probe.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
-    /// Probe name.
+    /// Its name in [`abi::probes::PROBES`].
     pub probe: String,
-    /// `attached`, `degraded`, `unsupported`, `denied`, `broken` or `off`.
-    pub state: String,
-    /// The rung that is in use; empty when none is.
+    /// Whether it works.
+    pub state: ProbeState,
+    /// The rung that attached; empty when none did.
     pub rung: String,
-    /// Why not a better one; empty when there is nothing to say.
+    /// Why not, or why not a better rung; empty when there is nothing to say.
     pub why: String,
-    /// What is lost without it; empty when nothing is.
+    /// What is missing without it, a clause; empty when nothing is.
     pub consequence: String,
 }
 
-/// What the agent itself had to let go.
+/// Whether a probe works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbeState {
+    /// By its best rung.
+    Attached,
+    /// By a lower rung: the same facts at a higher cost, or with less detail.
+    Degraded,
+    /// This kernel has no hook or field for it.
+    Unsupported,
+    /// The kernel has what it takes but does not permit it.
+    Denied,
+    /// It should have worked.
+    Broken,
+    /// Not wanted.
+    Off,
+}
+
+impl ProbeState {
+    /// Name in JSON, metrics and tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            ProbeState::Attached => "attached",
+            ProbeState::Degraded => "degraded",
+            ProbeState::Unsupported => "unsupported",
+            ProbeState::Denied => "denied",
+            ProbeState::Broken => "broken",
+            ProbeState::Off => "off",
+        }
+    }
+
+    /// Whether the probe delivers.
+    pub const fn is_on(self) -> bool {
+        matches!(self, ProbeState::Attached | ProbeState::Degraded)
+    }
+}
+
+/// A living process, or one that ended a moment ago.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Process id.
+    pub tgid: u32,
+    /// Its start, nanoseconds since boot, as in [`abi::Task::start_ns`].
+    pub start_ns: u64,
+    /// False when `start_ns` comes from `/proc`, which cuts it to whole ticks: compare with [`same_start`].
+    pub start_exact: bool,
+    /// Its parent's pid at the time of the record.
+    pub ppid: u32,
+    /// Who spawned it; `None` when that was not seen.
+    pub spawner: Option<ProcessId>,
+    /// When it was spawned; 0 when that was not seen.
+    pub spawned_ns: u64,
+    /// When its spawner entered the clone call; 0 when that was not seen.
+    pub begun_ns: u64,
+    /// When its last exec finished; 0 when that was not seen or never happened.
+    pub exec_ns: u64,
+    /// Its comm.
+    pub comm: RawText,
+    /// The file it executes: as given to exec where that was seen, else as `/proc/PID/exe` says. For a script
+    /// the script, not its interpreter. Empty when not known.
+    pub path: RawText,
+    /// True when the file has been removed or replaced since.
+    pub path_deleted: bool,
+    /// Its argv, NUL-separated, already redacted. At most [`abi::exec::ARGV_BYTES`].
+    pub argv: RawText,
+    /// True when its argv is longer than kept here.
+    pub argv_cut: bool,
+    /// True when it is a `#!` script: argv starts with the interpreter, then the script.
+    pub script: bool,
+    /// Its cgroup's id; 0 when not known.
+    pub cgroup_id: u64,
+    /// Its pid as its innermost pid namespace counts it.
+    pub inner_pid: u32,
+    /// How many threads it has.
+    pub threads: u32,
+    /// Real user id.
+    pub uid: u32,
+    /// Its end, if it has ended and was not yet collected or forgotten.
+    pub exited: Option<Exited>,
+}
+
+/// A process of the past or present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ProcessId {
+    /// Process id.
+    pub tgid: u32,
+    /// Its start, as in [`abi::Task::start_ns`].
+    pub start_ns: u64,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Exited {
+    /// When; 0 when not known.
+    pub exit_ns: u64,
+    /// Wait status, as in [`abi::exit::Exit::status`].
+    pub status: u32,
+}
+
+/// Counters of the agent's intake; all are growth since the previous such fact.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capture {
-    /// Records older than the reorder window.
+    /// Records that came after younger ones had been passed on.
     pub late: u64,
-    /// Bytes from a ring that were no record.
+    /// Records that could not be decoded.
     pub garbled: u64,
-    /// Netlink sends merged into others: nothing is lost, but the record count is lower.
+    /// Records folded into a sum because the pipeline fell behind.
     pub coalesced: u64,
-    /// Records the flight recorder dropped to stay in its bounds.
+    /// Records that the flight recorder forgot to stay within its bounds, and
     pub evicted_records: u64,
-    /// Bytes of those.
+    /// their bytes.
     pub evicted_bytes: u64,
 }
 
-/// Appends a fact as a record.
+/// Whether an exact start and one cut to ticks (or two of either) are the same process's. `clk_tck` is
+/// [`Node::clk_tck`].
+pub fn same_start(one_ns: u64, other_ns: u64, clk_tck: u32) -> bool {
+    let tick_ns = tick_ns(clk_tck);
+    one_ns / tick_ns == other_ns / tick_ns
+}
+
+/// Nanoseconds of one tick of the times in `/proc`.
+pub const fn tick_ns(clk_tck: u32) -> u64 {
+    match clk_tck {
+        0 => 10_000_000,
+        hz => 1_000_000_000 / hz as u64,
+    }
+}
+
+/// Why a fact record cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum FactError {
+    /// Shorter than a header.
+    #[error("{0} bytes are no record")]
+    Short(usize),
+    /// Another kind of record.
+    #[error("kind {0} is not a fact")]
+    Kind(u32),
+    /// The header's length is not that of the record, or over [`RECORD_BYTES_MAX`].
+    #[error("a fact of {header} bytes by its header, {found} by its size")]
+    Length {
+        /// What the header says.
+        header: u32,
+        /// What there is.
+        found: usize,
+    },
+    /// Not JSON, or not a fact that this version knows.
+    #[error("unreadable fact: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// Appends the record of a fact learnt at `ktime_ns`.
 pub fn encode(ktime_ns: u64, fact: &Fact, out: &mut Vec<u8>) {
     let start = out.len();
-    out.extend_from_slice(Header { ktime_ns, kind: Kind::Fact as u32, len_bytes: 0 }.as_bytes());
-    serde_json::to_writer(&mut *out, fact).expect("facts hold nothing that JSON cannot");
-    let len_bytes = u32::try_from(out.len() - start).expect("facts are small");
+    out.extend_from_slice(&[0; size_of::<Header>()]);
+    serde_json::to_writer(&mut *out, fact).expect("names are strings, and a Vec takes every byte");
+    let len_bytes = u32::try_from(out.len() - start).unwrap_or(u32::MAX);
     let header = Header { ktime_ns, kind: Kind::Fact as u32, len_bytes };
     out[start..start + size_of::<Header>()].copy_from_slice(header.as_bytes());
 }
 
-/// The fact after a record's header; the error says what did not parse.
-pub fn decode(json: &[u8]) -> Result<Fact, String> {
-    serde_json::from_slice(json).map_err(|error| error.to_string())
+/// Reads one whole record, header included.
+pub fn decode(record: &[u8]) -> Result<Fact, FactError> {
+    let (header, json) = abi::prefix::<Header>(record).ok_or(FactError::Short(record.len()))?;
+    if header.kind != Kind::Fact as u32 {
+        return Err(FactError::Kind(header.kind));
+    }
+    if header.len_bytes as usize != record.len() || record.len() > RECORD_BYTES_MAX {
+        return Err(FactError::Length { header: header.len_bytes, found: record.len() });
+    }
+    Ok(serde_json::from_slice(json)?)
+}
+
+/// [`Kind`] by its name.
+mod kind_name {
+    use super::*;
+    use serde::{Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(kind: &Kind, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(kind.name())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Kind, D::Error> {
+        let name = String::deserialize(from)?;
+        let found = Kind::ALL.into_iter().find(|kind| kind.name() == name);
+        found.ok_or_else(|| D::Error::custom(format_args!("no kind of record is called {name:?}")))
+    }
+}
+
+/// [`Miss`] by its name.
+mod miss_name {
+    use super::*;
+    use serde::{Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(reason: &Miss, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(reason.name())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Miss, D::Error> {
+        let name = String::deserialize(from)?;
+        let found = Miss::ALL.into_iter().find(|reason| reason.name() == name);
+        found.ok_or_else(|| D::Error::custom(format_args!("no miss is called {name:?}")))
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn facts_survive_the_tape() {
-        let facts = [
-            Fact::Clock { wall_unix_ns: -5 },
-            Fact::Process(Box::new(Process { tgid: 1, comm: "a\"b\\x1b".into(), ..Process::default() })),
-            Fact::Gone { tgid: 1, start_ns: 2 },
-        ];
-        for fact in facts {
-            let mut bytes = vec![0xff; 3];
-            encode(9, &fact, &mut bytes);
-            let header = crate::decode::header(&bytes[3..]).unwrap();
-            assert_eq!((header.ktime_ns, header.len_bytes as usize), (9, bytes.len() - 3));
-            assert_eq!(decode(&bytes[3 + size_of::<Header>()..]), Ok(fact));
-        }
-    }
-
-    #[test]
-    fn what_is_no_fact_says_so() {
-        assert!(decode(b"{").is_err());
-        assert!(decode(br#"{"fact":"nonsense"}"#).unwrap_err().contains("nonsense"));
-    }
-}
+mod tests;

@@ -6,6 +6,7 @@ pub mod errno;
 pub mod exec;
 pub mod fact;
 pub mod netlink_names;
+pub mod raw_text;
 
 use slowpod_ebpf::abi::{
     self, Header, Kind, cgroup::CgroupMove, exit::Exit, flood::Flood, netlink::NetlinkError,
@@ -103,7 +104,7 @@ pub fn event(bytes: &[u8]) -> Result<(Header, Event<'_>), Garbled> {
         Kind::Stack => Event::Stack(stack(bytes)?),
         Kind::Flood => Event::Flood(Box::new(fixed(bytes)?.0)),
         Kind::Fact => {
-            Event::Fact(Box::new(fact::decode(&bytes[size_of::<Header>()..]).map_err(Garbled::Fact)?))
+            Event::Fact(Box::new(fact::decode(bytes).map_err(|error| Garbled::Fact(error.to_string()))?))
         }
     };
     Ok((header, event))

@@ -3,7 +3,7 @@
 //! A process is keyed by (tgid, start time), so a recycled pid is another process. What the start-up scan
 //! finds has a start time rounded down to a clock tick; the first exact record about it sharpens the key.
 
-use super::ProcId;
+use super::{ProcId, text};
 use slowpod_ebpf::abi::Task;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -29,10 +29,10 @@ pub struct Process {
     pub exec_ns: u64,
     /// Kernel's name of it, made safe for any output.
     pub comm: Arc<str>,
-    /// Path of its program as given to exec, made safe.
-    pub path: Arc<str>,
-    /// Its arguments, redacted as configured, made safe, separated by blanks.
-    pub argv: Arc<str>,
+    /// Path of its program as given to exec: any bytes but NUL.
+    pub path: Arc<[u8]>,
+    /// Its arguments, NUL-separated, redacted as configured.
+    pub argv: Arc<[u8]>,
     /// Its argv class: `ipset add`.
     pub argv_class: Arc<str>,
     /// Arguments were longer than what is kept.
@@ -49,6 +49,25 @@ pub struct Process {
     pub uid: u32,
     /// Threads it made while watched, the main one not counted.
     pub threads_made: u32,
+}
+
+/// Longest text of a path, in bytes.
+const PATH_TEXT_BYTES: usize = 320;
+/// Longest text of all arguments, in bytes.
+const ARGV_TEXT_BYTES: usize = 1_024;
+
+impl Process {
+    /// Its path as safe text.
+    pub fn path_text(&self) -> String {
+        text::safe(&self.path, PATH_TEXT_BYTES).into_owned()
+    }
+
+    /// Its arguments as one line of safe text, separated by blanks.
+    pub fn argv_text(&self) -> String {
+        let argv = self.argv.strip_suffix(b"\0").unwrap_or(&self.argv);
+        let line: Vec<u8> = argv.iter().map(|byte| if *byte == 0 { b' ' } else { *byte }).collect();
+        text::safe(&line, ARGV_TEXT_BYTES).into_owned()
+    }
 }
 
 /// All processes known, alive and lately ended.

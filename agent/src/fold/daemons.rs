@@ -40,8 +40,8 @@ pub struct Daemon {
     pub comm: Arc<str>,
     /// Its argv class; its comm when it never called exec under watch.
     pub name: Arc<str>,
-    /// Path of its program; empty when not known.
-    pub path: Arc<str>,
+    /// Path of its program, any bytes; empty when not known.
+    pub path: Arc<[u8]>,
     /// Its loops.
     pub series: Series,
     /// Netlink of its own, in the window.

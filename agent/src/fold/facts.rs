@@ -2,8 +2,9 @@
 
 use super::{SENDERS_MAX, Sender, State};
 use crate::decode::{self, Fact};
-use crate::enrich::{ProcId, processes::Process};
-use slowpod_ebpf::abi::{self, cgroup::CgroupMove, netlink::NetlinkError, netlink::NetlinkSend};
+use crate::enrich::argv_class::{CommandLine, argv_class};
+use crate::enrich::{ProcId, processes::Process, text};
+use slowpod_ebpf::abi::{self, cgroup::CgroupMove, exec, netlink::NetlinkError, netlink::NetlinkSend};
 
 pub use crate::decode::fact::{Node, Probe};
 
@@ -13,13 +14,13 @@ pub(super) fn apply(state: &mut State, now_ns: u64, fact: Fact) {
         Fact::Node(node) => state.node = Some(node),
         Fact::Clock { wall_unix_ns } => state.clock.anchor(now_ns, wall_unix_ns),
         Fact::Process(process) => state.scanned(&process),
-        Fact::Cgroup { id, hierarchy: _, path } => state.cgroups.made(id, path, 0),
+        Fact::Cgroup { id, hierarchy: _, path } => state.cgroups.made(id, &path.0, 0),
         Fact::ScanDone { .. } => state.scanned = true,
         Fact::Probe(probe) => {
             state.probes.insert(probe.probe.clone(), probe);
         }
-        Fact::Loss { kind, dropped, counted } if in_window => state.loss.lost(&kind, dropped, counted),
-        Fact::Miss { reason, count } if in_window => state.loss.missed(&reason, count),
+        Fact::Loss { kind, dropped, counted } if in_window => state.loss.lost(kind, dropped, counted),
+        Fact::Miss { reason, count } if in_window => state.loss.missed(reason, count),
         Fact::Capture(capture) if in_window => {
             state.loss.late += capture.late;
             state.loss.garbled += capture.garbled;
@@ -40,22 +41,29 @@ impl State {
         let task = abi::Task { tgid: fact.tgid, tid: fact.tgid, start_ns: fact.start_ns };
         // A record may have told of it before the scan came by; records know more.
         let known = self.processes.resolve(&task).is_some()
-            || (!fact.exact
+            || (!fact.start_exact
                 && self.processes.lives_of(id.tgid).any(|p| p.exact && p.id.start_ns >= id.start_ns));
         if known {
             return;
         }
+        let argv_class = argv_class(&CommandLine {
+            path: &fact.path.0,
+            argv: &fact.argv.0,
+            comm: &fact.comm.0,
+            flags: if fact.script { exec::FLAG_SCRIPT } else { 0 }
+                | if fact.argv_cut { exec::FLAG_ARGV_CUT } else { 0 },
+        });
         self.processes.put(Process {
             id,
-            exact: fact.exact,
-            spawner: fact.spawner.map(|(tgid, start_ns)| ProcId { tgid, start_ns }),
+            exact: fact.start_exact,
+            spawner: fact.spawner.map(|id| ProcId { tgid: id.tgid, start_ns: id.start_ns }),
             spawned_ns: fact.spawned_ns,
             begun_ns: fact.begun_ns,
             exec_ns: fact.exec_ns,
-            comm: fact.comm.as_str().into(),
-            path: fact.path.as_str().into(),
-            argv: fact.argv.as_str().into(),
-            argv_class: fact.argv_class.as_str().into(),
+            comm: text::safe(&fact.comm.0, abi::COMM_BYTES * 4).into(),
+            path: fact.path.0.as_slice().into(),
+            argv: fact.argv.0.as_slice().into(),
+            argv_class: argv_class.into(),
             argv_cut: fact.argv_cut,
             script: fact.script,
             cgroup_id: fact.cgroup_id,
@@ -80,8 +88,7 @@ impl State {
             self.loss.path_cut += 1;
         }
         if fixed.made != 0 {
-            let path = String::from_utf8_lossy(cgroup.path).into_owned();
-            self.cgroups.made(fixed.id, path, fixed.header.ktime_ns);
+            self.cgroups.made(fixed.id, cgroup.path, fixed.header.ktime_ns);
         } else {
             self.cgroups.gone(fixed.id, fixed.header.ktime_ns);
         }

@@ -16,8 +16,6 @@ use slowpod_ebpf::abi::{self, exec, exit::Exit, flood, reap::Reap, spawn, spawn:
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-/// Longest arguments kept as text, in bytes.
-const ARGV_TEXT_BYTES: usize = 512;
 /// Longest path kept as text, in bytes.
 const PATH_TEXT_BYTES: usize = 256;
 /// Ended children remembered until their parent collects them.
@@ -124,8 +122,8 @@ impl State {
         let Some(process) = self.processes.get_mut(id) else { return };
         process.exec_ns = fixed.header.ktime_ns;
         process.comm = text::comm(&fixed.comm).into();
-        process.path = text::safe(exec.path, PATH_TEXT_BYTES).into();
-        process.argv = argv_text(exec.argv).into();
+        process.path = exec.path.into();
+        process.argv = exec.argv.into();
         process.argv_class = argv_class(&CommandLine {
             path: exec.path,
             argv: exec.argv,
@@ -357,11 +355,4 @@ impl Uncollected {
 /// Bytes up to the first NUL.
 fn cstr(bytes: &[u8]) -> &[u8] {
     bytes.split(|byte| *byte == 0).next().unwrap_or_default()
-}
-
-/// Arguments as one line of safe text.
-fn argv_text(argv: &[u8]) -> String {
-    let argv = argv.strip_suffix(b"\0").unwrap_or(argv);
-    let words = argv.split(|byte| *byte == 0).map(|word| text::safe(word, ARGV_TEXT_BYTES));
-    words.collect::<Vec<_>>().join(" ")
 }

@@ -45,22 +45,19 @@ impl Loss {
         *self.received.entry(kind.name()).or_default() += 1;
     }
 
-    /// Counts records of a kind that were lost or only counted; a kind name nobody knows goes under
-    /// `other`.
-    pub fn lost(&mut self, kind: &str, dropped: u64, counted: u64) {
-        let name = Kind::ALL.into_iter().map(Kind::name).find(|name| *name == kind).unwrap_or("other");
+    /// Counts records of a kind that were lost or only counted.
+    pub fn lost(&mut self, kind: Kind, dropped: u64, counted: u64) {
         if dropped > 0 {
-            *self.dropped.entry(name).or_default() += dropped;
+            *self.dropped.entry(kind.name()).or_default() += dropped;
         }
         if counted > 0 {
-            *self.counted.entry(name).or_default() += counted;
+            *self.counted.entry(kind.name()).or_default() += counted;
         }
     }
 
     /// Counts what a kernel table could not hold.
-    pub fn missed(&mut self, reason: &str, count: u64) {
-        let name = Miss::ALL.into_iter().map(Miss::name).find(|name| *name == reason).unwrap_or("other");
-        *self.misses.entry(name).or_default() += count;
+    pub fn missed(&mut self, reason: Miss, count: u64) {
+        *self.misses.entry(reason.name()).or_default() += count;
     }
 
     /// Counts a row that found no room in `table`.

@@ -1,5 +1,6 @@
 //! The blocks that every answer carries: which window it is about, and what is missing from it.
 
+use crate::decode::fact::ProbeState;
 use crate::fold::{Snapshot, Window};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -88,8 +89,8 @@ pub fn completeness(snapshot: &Snapshot) -> CompletenessBlock {
     for (reason, count) in &loss.misses {
         note(&mut block.truncated, reason, *count);
     }
-    for probe in snapshot.state.probes.values().filter(|probe| probe.state != "attached") {
-        block.degraded.push(format!("{} is {}: {}", probe.probe, probe.state, probe.consequence));
+    for probe in snapshot.state.probes.values().filter(|probe| probe.state != ProbeState::Attached) {
+        block.degraded.push(format!("{} is {}: {}", probe.probe, probe.state.name(), probe.consequence));
     }
     let covered = window(snapshot);
     if covered.seconds - covered.covered_seconds > 0.5 {

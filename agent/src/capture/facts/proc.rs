@@ -1,0 +1,233 @@
+//! The processes there are. In: `/proc/PID/{stat,status,cmdline,cgroup}` and the link `exe`. Out: `Process`
+//! facts, and whether one process is still alive.
+//!
+//! Nothing else of a process is read, its environment least of all, and no link is followed. Each process's
+//! files are opened relative to its own directory, so a pid that is recycled under the scan gives an error and
+//! never a mixture. `cmdline` lies in the process's memory, whose owner can make a reader wait: call this from
+//! a thread that may. Format: proc(5).
+
+use super::cgroups::split_line;
+use crate::decode::fact::{Exited, Process, tick_ns};
+use slowpod_ebpf::abi::exec::ARGV_BYTES;
+use std::ffi::CStr;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Processes taken at most: what a kernel allows by default on a machine of up to 32 CPUs (`pid_max`).
+pub const PROCESSES_MAX: usize = 32_768;
+/// Read at most of `stat`, `status` and `cgroup`: each is one page or less but for the last of many v1 lines.
+const TEXT_BYTES_MAX: usize = 16 << 10;
+/// `PF_KTHREAD` (linux/sched.h): a thread of the kernel.
+const PF_KTHREAD: u64 = 0x0020_0000;
+/// What the kernel adds to the link of a file that was removed.
+const DELETED: &[u8] = b" (deleted)";
+/// Longest comm there can be (`TASK_COMM_LEN` without its NUL).
+const COMM_LEN: usize = slowpod_ebpf::abi::COMM_BYTES - 1;
+
+/// How to read processes.
+pub struct Reader<'a> {
+    /// `/proc` but in tests.
+    pub proc: &'a Path,
+    /// Ticks per second of the times there.
+    pub clk_tck: u32,
+    /// Which line of `/proc/PID/cgroup` names the cgroup; `None` for none.
+    pub hierarchy: Option<u32>,
+    /// Takes what must not be kept out of an argv (NUL-separated, perhaps cut).
+    pub redact: &'a dyn Fn(&mut Vec<u8>),
+}
+
+impl Reader<'_> {
+    /// Hands over every process but the kernel's own threads, by pid; `cgroup_id` finds the id of a cgroup by
+    /// its path. True if there were more than [`PROCESSES_MAX`]. Processes that vanish meanwhile are left out.
+    pub fn all(
+        &self,
+        mut cgroup_id: impl FnMut(&[u8]) -> Option<u64>,
+        mut each: impl FnMut(Process),
+    ) -> io::Result<bool> {
+        let entries = fs::read_dir(self.proc)?;
+        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let mut pids: Vec<u32> = names.filter_map(|name| pid(&name)).collect();
+        pids.sort_unstable();
+        let cut = pids.len() > PROCESSES_MAX;
+        for pid in pids.into_iter().take(PROCESSES_MAX) {
+            if let Some(process) = self.one(pid, &mut cgroup_id) {
+                each(process);
+            }
+        }
+        Ok(cut)
+    }
+
+    /// `None` for the kernel's threads and for what is gone.
+    fn one(&self, tgid: u32, cgroup_id: impl FnOnce(&[u8]) -> Option<u64>) -> Option<Process> {
+        let directory = Directory::open(&self.proc.join(tgid.to_string())).ok()?;
+        let stat = directory.read(c"stat", TEXT_BYTES_MAX).ok()?;
+        let stat = Stat::parse(&stat).filter(|stat| stat.flags & PF_KTHREAD == 0)?;
+        let status = Status::parse(&directory.read(c"status", TEXT_BYTES_MAX).ok()?);
+
+        let mut argv = directory.read(c"cmdline", ARGV_BYTES + 1).unwrap_or_default();
+        let argv_cut = argv.len() > ARGV_BYTES;
+        argv.truncate(ARGV_BYTES);
+        let mut path = directory.link(c"exe").unwrap_or_default();
+        let path_deleted = path.ends_with(DELETED);
+        if path_deleted {
+            path.truncate(path.len() - DELETED.len());
+        }
+        let script = script(stat.comm, &path, &argv).map(<[u8]>::to_vec);
+        (self.redact)(&mut argv);
+
+        let lines = directory.read(c"cgroup", TEXT_BYTES_MAX).unwrap_or_default();
+        let mut lines = lines.split(|byte| *byte == b'\n').filter_map(split_line);
+        let cgroup = lines.find(|(hierarchy, ..)| Some(*hierarchy) == self.hierarchy);
+        Some(Process {
+            tgid,
+            start_ns: stat.start_ticks.saturating_mul(tick_ns(self.clk_tck)),
+            start_exact: false,
+            ppid: stat.ppid,
+            spawner: None,
+            spawned_ns: 0,
+            begun_ns: 0,
+            exec_ns: 0,
+            comm: stat.comm.into(),
+            script: script.is_some(),
+            path: script.unwrap_or(path).as_slice().into(),
+            path_deleted,
+            argv: argv.as_slice().into(),
+            argv_cut,
+            cgroup_id: cgroup.and_then(|(_, _, path)| cgroup_id(path)).unwrap_or(0),
+            inner_pid: status.inner_pid.unwrap_or(tgid),
+            threads: stat.threads,
+            uid: status.uid,
+            exited: stat.has_exited().then_some(Exited { exit_ns: 0, status: stat.exit_status }),
+        })
+    }
+}
+
+/// Whether the process that had this pid and start (in ticks since boot) has neither ended nor given its pid to
+/// another. A process whose main thread has ended while others go on is alive. What cannot be read is not
+/// thereby gone: true. An exit record may still be in a ring when this says false.
+pub fn alive(proc: &Path, tgid: u32, start_ticks: u64) -> bool {
+    match fs::read(proc.join(tgid.to_string()).join("stat")) {
+        Ok(stat) => {
+            Stat::parse(&stat).is_none_or(|stat| stat.start_ticks == start_ticks && !stat.has_exited())
+        }
+        Err(error) => !matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)),
+    }
+}
+
+/// A name in `/proc` that is a pid.
+fn pid(name: &str) -> Option<u32> {
+    name.bytes().all(|byte| byte.is_ascii_digit()).then(|| name.parse().ok())?
+}
+
+/// The fields used of `/proc/PID/stat`.
+#[derive(Debug, PartialEq, Eq)]
+struct Stat<'a> {
+    comm: &'a [u8],
+    state: u8,
+    ppid: u32,
+    flags: u64,
+    threads: u32,
+    start_ticks: u64,
+    exit_status: u32,
+}
+
+impl Stat<'_> {
+    /// The comm may hold anything, `)` and newlines too; what follows the last `)` are numbers and a letter.
+    fn parse(text: &[u8]) -> Option<Stat<'_>> {
+        let open = text.iter().position(|byte| *byte == b'(')?;
+        let close = text.iter().rposition(|byte| *byte == b')')?;
+        let fields = std::str::from_utf8(&text[close + 1..]).ok()?;
+        let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
+        // By the numbers of proc(5), where comm is field 2.
+        let field = |number: usize| fields.get(number - 3).copied();
+        Some(Stat {
+            comm: text.get(open + 1..close)?,
+            state: *field(3)?.as_bytes().first()?,
+            ppid: field(4)?.parse().ok()?,
+            flags: field(9)?.parse().ok()?,
+            threads: field(20)?.parse().ok()?,
+            start_ticks: field(22)?.parse().ok()?,
+            exit_status: field(52).and_then(|status| status.parse().ok()).unwrap_or(0),
+        })
+    }
+
+    /// A main thread that ended before the others is a zombie too, but counts them.
+    fn has_exited(&self) -> bool {
+        matches!(self.state, b'Z' | b'X' | b'x') && self.threads <= 1
+    }
+}
+
+/// The fields used of `/proc/PID/status`. Names in it are escaped by the kernel, so lines are safe.
+struct Status {
+    uid: u32,
+    /// Linux 4.1 and later.
+    inner_pid: Option<u32>,
+}
+
+impl Status {
+    fn parse(text: &[u8]) -> Status {
+        let field = |key: &[u8]| {
+            let mut lines = text.split(|byte| *byte == b'\n');
+            let values = lines.find_map(|line| line.strip_prefix(key))?;
+            std::str::from_utf8(values).ok()
+        };
+        let real = field(b"Uid:").and_then(|ids| ids.split_ascii_whitespace().next()?.parse().ok());
+        let inner = field(b"NSpid:").and_then(|pids| pids.split_ascii_whitespace().next_back()?.parse().ok());
+        Status { uid: real.unwrap_or(0), inner_pid: inner }
+    }
+}
+
+/// The script's path if a `#!` script is what was executed. The kernel then names the process after the script
+/// while `exe` is the interpreter, and puts the script behind the interpreter and its one optional argument.
+fn script<'a>(comm: &[u8], exe: &[u8], argv: &'a [u8]) -> Option<&'a [u8]> {
+    let gives_name = |path: &[u8]| {
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        !name.is_empty() && name[..name.len().min(COMM_LEN)] == *comm
+    };
+    if exe.is_empty() || gives_name(exe) {
+        return None;
+    }
+    argv.split(|byte| *byte == 0).skip(1).take(2).find(|word| gives_name(word))
+}
+
+/// A process's directory, held so that all its files are of one process.
+struct Directory(File);
+
+impl Directory {
+    fn open(path: &Path) -> io::Result<Directory> {
+        let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+        OpenOptions::new().read(true).custom_flags(flags).open(path).map(Directory)
+    }
+
+    /// At most `max` bytes of a file.
+    fn read(&self, name: &CStr, max: usize) -> io::Result<Vec<u8>> {
+        let flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NOFOLLOW;
+        // SAFETY: the descriptor is open and the name ends in NUL.
+        let fd = unsafe { libc::openat(self.0.as_raw_fd(), name.as_ptr(), flags) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor is new and nobody else's.
+        let file = unsafe { File::from_raw_fd(fd) };
+        let mut bytes = Vec::with_capacity(max.min(1024));
+        file.take(max as u64).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Where a link points, without going there.
+    fn link(&self, name: &CStr) -> io::Result<Vec<u8>> {
+        let mut target = vec![0; libc::PATH_MAX as usize];
+        // SAFETY: the descriptor is open, the name ends in NUL, the buffer is as long as said.
+        let len = unsafe {
+            libc::readlinkat(self.0.as_raw_fd(), name.as_ptr(), target.as_mut_ptr().cast(), target.len())
+        };
+        target.truncate(usize::try_from(len).map_err(|_| io::Error::last_os_error())?);
+        Ok(target)
+    }
+}
+
+#[cfg(test)]
+mod tests;
