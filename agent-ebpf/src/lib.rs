@@ -4,6 +4,7 @@
 //! The kernel binary (`main.rs`) and the agent both depend on this library, so no structure is ever written
 //! twice. It is `no_std` and names neither aya nor aya-ebpf.
 #![no_std]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod abi;
 pub mod rules;

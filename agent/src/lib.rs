@@ -12,6 +12,7 @@
 //!  web, cli what people and programs ask
 //! ```
 
+pub mod attach;
 pub mod capture;
 pub mod decode;
 pub mod enrich;

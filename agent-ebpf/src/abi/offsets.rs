@@ -13,7 +13,8 @@ pub struct Offset {
     /// Name of the global in the kernel object (u32).
     pub global: &'static str,
     /// Spellings, newest first: `struct.member.member`; the offset is that of the last member from the start
-    /// of the struct. `|bit` at the end asks for the bit number of a bitfield instead of its byte.
+    /// of the struct. `member[2]` steps to an element of an array; `|bit` at the end asks for the bit number
+    /// (0 to 7) of a bitfield inside its byte.
     pub spellings: &'static [&'static str],
 }
 
@@ -26,44 +27,48 @@ pub const OFFSETS: &[Offset] = &[
     row("OFF_TASK_PID", &["task_struct.pid"]),
     row("OFF_TASK_TGID", &["task_struct.tgid"]),
     row("OFF_TASK_COMM", &["task_struct.comm"]),
-    row("OFF_TASK_FLAGS", &["task_struct.flags"]),
     row("OFF_TASK_MM", &["task_struct.mm"]),
+    row("OFF_TASK_STATE", &["task_struct.__state", "task_struct.state"]),
     row("OFF_TASK_START_BOOTTIME", &["task_struct.start_boottime", "task_struct.real_start_time"]),
     row("OFF_TASK_GROUP_LEADER", &["task_struct.group_leader"]),
     row("OFF_TASK_EXIT_CODE", &["task_struct.exit_code"]),
     row("OFF_TASK_SIGNAL", &["task_struct.signal"]),
-    row("OFF_SIGNAL_LIVE", &["signal_struct.live"]),
     row("OFF_SIGNAL_FLAGS", &["signal_struct.flags"]),
     row("OFF_SIGNAL_GROUP_EXIT_CODE", &["signal_struct.group_exit_code"]),
     row("OFF_TASK_NSPROXY", &["task_struct.nsproxy"]),
     row("OFF_NSPROXY_MNT", &["nsproxy.mnt_ns"]),
     row("OFF_NSPROXY_NET", &["nsproxy.net_ns"]),
-    row("OFF_NSPROXY_PID", &["nsproxy.pid_ns_for_children"]),
     row("OFF_MNT_NS_INUM", &["mnt_namespace.ns.inum"]),
     row("OFF_NET_NS_INUM", &["net.ns.inum"]),
     row("OFF_PID_NS_INUM", &["pid_namespace.ns.inum"]),
     row("OFF_TASK_THREAD_PID", &["task_struct.thread_pid"]),
     row("OFF_PID_LEVEL", &["pid.level"]),
     row("OFF_PID_NUMBERS", &["pid.numbers"]),
+    // With the one above: how far apart the levels are.
+    row("OFF_PID_NUMBERS_1", &["pid.numbers[1]"]),
     row("OFF_UPID_NR", &["upid.nr"]),
     row("OFF_UPID_NS", &["upid.ns"]),
-    row("OFF_TASK_CRED", &["task_struct.cred"]),
     row("OFF_MM_ARG_START", &["mm_struct.arg_start"]),
     row("OFF_MM_ARG_END", &["mm_struct.arg_end"]),
-    row("OFF_MM_ENV_START", &["mm_struct.env_start"]),
-    row("OFF_MM_ENV_END", &["mm_struct.env_end"]),
     row("OFF_BPRM_FILENAME", &["linux_binprm.filename"]),
     row("OFF_BPRM_INTERP", &["linux_binprm.interp"]),
     row("OFF_TASK_IN_IOWAIT", &["task_struct.in_iowait"]),
     row("BIT_TASK_IN_IOWAIT", &["task_struct.in_iowait|bit"]),
     row("OFF_TASK_LAST_QUEUED", &["task_struct.sched_info.last_queued"]),
+    row("OFF_TASK_RUN_DELAY", &["task_struct.sched_info.run_delay"]),
     row("OFF_TASK_CFS_RQ", &["task_struct.se.cfs_rq"]),
     row("OFF_CFS_RQ_RQ", &["cfs_rq.rq"]),
     row("OFF_RQ_CLOCK", &["rq.clock"]),
+    // The registers a thread entered the kernel with: x86-64, then arm64. The first argument of arm64 is
+    // overwritten by the result, so it is kept twice.
     row("OFF_REGS_SYSCALL", &["pt_regs.orig_ax", "pt_regs.syscallno"]),
-    row("OFF_REGS_ARG0", &["pt_regs.di", "pt_regs.regs"]),
-    row("OFF_REGS_ARG1", &["pt_regs.si"]),
-    row("OFF_REGS_ARG2", &["pt_regs.dx"]),
+    row("OFF_REGS_ARG0", &["pt_regs.di", "pt_regs.orig_x0"]),
+    row("OFF_REGS_ARG1", &["pt_regs.si", "pt_regs.regs[1]"]),
+    row("OFF_REGS_ARG2", &["pt_regs.dx", "pt_regs.regs[2]"]),
+    row("OFF_REGS_ARG3", &["pt_regs.r10", "pt_regs.regs[3]"]),
+    // The registers of a call inside the kernel, as kprobes see them.
+    row("OFF_REGS_CALL_ARG0", &["pt_regs.di", "pt_regs.regs[0]"]),
+    row("OFF_REGS_CALL_RESULT", &["pt_regs.ax", "pt_regs.regs[0]"]),
     row("OFF_TASK_FILES", &["task_struct.files"]),
     row("OFF_FILES_FDT", &["files_struct.fdt"]),
     row("OFF_FDT_MAX_FDS", &["fdtable.max_fds"]),

@@ -99,7 +99,6 @@ pub const PROBES: &[Probe] = &[
                 name: "sched_switch with wake-up hooks",
                 programs: &[
                     program("sched_wakeup", Hook::TpBtf("sched_wakeup")),
-                    program("sched_wakeup_new", Hook::TpBtf("sched_wakeup_new")),
                     program("sched_switch", Hook::TpBtf("sched_switch")),
                 ],
                 fields: &[],

@@ -40,6 +40,13 @@ pub mod globals {
     pub const USE_SCHED_INFO: &str = "SET_USE_SCHED_INFO";
     /// u32: 1 = this kernel has `bpf_task_pt_regs` (5.15+), so syscall numbers and arguments can be read.
     pub const HAVE_PT_REGS: &str = "SET_HAVE_PT_REGS";
+    /// u32: 1 = `sched_switch` hands over the state `prev` had (5.18+); 0 = it must be read from the task.
+    pub const SWITCH_HAS_STATE: &str = "SET_SWITCH_HAS_STATE";
+    /// [u32; 5]: numbers of the system calls that send on a socket, in the order of
+    /// [`crate::rules::netlink::SendCall`]; u32::MAX = this architecture does not have it.
+    pub const SEND_CALLS: &str = "SET_SEND_CALLS";
+    /// [u32; 2]: numbers of the system calls recvmsg and recvfrom.
+    pub const RECEIVE_CALLS: &str = "SET_RECEIVE_CALLS";
     /// u32: 1 = take user and kernel stacks of spawners.
     pub const SPAWN_STACKS: &str = "SET_SPAWN_STACKS";
     /// [u8; 512]: what each syscall number may block on, as [`crate::rules::cause::Call`] numbers.

@@ -4,3 +4,5 @@
 pub mod cause;
 pub mod hash;
 pub mod netlink;
+pub mod path;
+pub mod verifier;

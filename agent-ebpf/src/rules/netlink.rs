@@ -18,6 +18,23 @@ pub const NLMSG_MIN_TYPE: u16 = 16;
 const NFNL_MSG_BATCH_BEGIN: u16 = 16;
 const NFNL_MSG_BATCH_END: u16 = 17;
 
+/// System calls that send on a socket, by their place in
+/// [`crate::abi::settings::globals::SEND_CALLS`]. What they have in common: the first argument is the socket.
+#[repr(usize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendCall {
+    /// The second argument is a `struct msghdr`.
+    Sendmsg = 0,
+    /// The second argument is the bytes, the third their number.
+    Sendto = 1,
+    /// Likewise.
+    Write = 2,
+    /// The second argument is an array of `struct iovec`, the third its length.
+    Writev = 3,
+    /// The second argument is an array of `struct mmsghdr`, the third its length.
+    Sendmmsg = 4,
+}
+
 /// Whether a header stands for a request worth counting.
 #[inline(always)]
 pub const fn counts(protocol: u16, message_type: u16) -> bool {

@@ -7,7 +7,7 @@ pub mod facts;
 // pub mod order;
 pub mod recent;
 // pub mod redact;
-// pub mod ring;
+pub mod ring;
 pub mod tape;
 
 use crate::decode::Stack;

@@ -1,0 +1,94 @@
+//! Why a thread goes to sleep: what `rules::cause` needs to know, read from the thread as it leaves the CPU.
+
+use slowpod_ebpf::{
+    abi::split::Cause,
+    rules::cause::{self, Blocked, Call, FileKind},
+};
+
+use super::{
+    kernel::{
+        BIT_TASK_IN_IOWAIT, OFF_FDT_FD, OFF_FDT_MAX_FDS, OFF_FILE_INODE, OFF_FILE_PRIVATE, OFF_FILES_FDT,
+        OFF_INODE_MODE, OFF_INODE_SB, OFF_REGS_ARG0, OFF_REGS_ARG1, OFF_REGS_SYSCALL, OFF_SB_MAGIC,
+        OFF_SK_FAMILY, OFF_SOCKET_SK, OFF_TASK_FILES, OFF_TASK_IN_IOWAIT, Regs, TaskStruct, entry_regs,
+        probe,
+    },
+    settings,
+    text::user_value,
+};
+
+/// Why `task`, the running thread, is about to sleep.
+#[inline(always)]
+pub fn cause(task: *const TaskStruct) -> Cause {
+    if in_iowait(task).unwrap_or(false) {
+        return Cause::Disk;
+    }
+    let Some(regs) = entry_regs(task) else { return Cause::Other };
+    let Some(number) = OFF_REGS_SYSCALL.of(regs) else { return Cause::Other };
+    let in_syscall = number >= 0;
+    let call = if in_syscall { settings::call_class(number as u32) } else { Call::Unknown };
+    let (file, detail) = match call {
+        Call::Descriptor => (file_kind(task, first(regs)), 0),
+        Call::Fcntl => fcntl(task, regs),
+        Call::Poll => poll(task, regs),
+        Call::Select => (FileKind::Unknown, first(regs)),
+        _ => (FileKind::Unknown, 0),
+    };
+    cause::cause(&Blocked { in_iowait: false, in_syscall, call, file, detail })
+}
+
+#[inline(always)]
+fn in_iowait(task: *const TaskStruct) -> Option<bool> {
+    let byte = OFF_TASK_IN_IOWAIT.of(task)?;
+    Some(byte & (1 << (BIT_TASK_IN_IOWAIT.offset()? & 7)) != 0)
+}
+
+#[inline(always)]
+fn first(regs: *const Regs) -> u64 {
+    OFF_REGS_ARG0.of(regs).unwrap_or(0)
+}
+
+#[inline(always)]
+fn second(regs: *const Regs) -> u64 {
+    OFF_REGS_ARG1.of(regs).unwrap_or(0)
+}
+
+#[inline(always)]
+fn fcntl(task: *const TaskStruct, regs: *const Regs) -> (FileKind, u64) {
+    let command = second(regs);
+    let file = if cause::fcntl_waits(command) { FileKind::Unknown } else { file_kind(task, first(regs)) };
+    (file, command)
+}
+
+/// For poll on one descriptor, that one; it is the first field of `struct pollfd`.
+#[inline(always)]
+fn poll(task: *const TaskStruct, regs: *const Regs) -> (FileKind, u64) {
+    let descriptors = second(regs) & 0xffff_ffff;
+    let file = match descriptors {
+        1 => user_value::<i32>(first(regs)).map_or(FileKind::Unknown, |fd| file_kind(task, fd as u64)),
+        _ => FileKind::Unknown,
+    };
+    (file, descriptors)
+}
+
+#[inline(always)]
+fn file_kind(task: *const TaskStruct, fd: u64) -> FileKind {
+    open_file_kind(task, fd as u32).unwrap_or(FileKind::Unknown)
+}
+
+/// What a descriptor of the thread stands for.
+#[inline(always)]
+fn open_file_kind(task: *const TaskStruct, fd: u32) -> Option<FileKind> {
+    let table = OFF_FILES_FDT.of(OFF_TASK_FILES.of(task)?)?;
+    if fd >= OFF_FDT_MAX_FDS.of(table)? {
+        return None;
+    }
+    let file = probe(OFF_FDT_FD.of(table)?.wrapping_add(fd as usize))?;
+    let inode = OFF_FILE_INODE.probe(file)?;
+    let mode = u32::from(OFF_INODE_MODE.probe(inode)?);
+    if cause::is_socket(mode) {
+        let family = OFF_SK_FAMILY.probe(OFF_SOCKET_SK.probe(OFF_FILE_PRIVATE.probe(file)?)?)?;
+        return Some(cause::socket_kind(family));
+    }
+    let magic = OFF_SB_MAGIC.probe(OFF_INODE_SB.probe(inode)?)?;
+    Some(cause::file_kind(mode, magic))
+}

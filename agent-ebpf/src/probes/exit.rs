@@ -1,0 +1,111 @@
+//! Ends of threads and processes.
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use slowpod_ebpf::abi::{
+    Kind,
+    exit::{Exit, FLAG_SPLIT_PARTIAL},
+    split::Split,
+};
+
+use super::{
+    flood,
+    kernel::{
+        OFF_SIGNAL_FLAGS, OFF_SIGNAL_GROUP_EXIT_CODE, OFF_TASK_EXIT_CODE, OFF_TASK_PID, OFF_TASK_SIGNAL,
+        OFF_TASK_TGID, TaskStruct, add, cgroup_id, comm, now_ns, take_one,
+    },
+    ring::{self, Ring},
+    tables::{self, ProcessRow, TaskRow},
+};
+
+/// `SIGNAL_GROUP_EXIT` of `linux/sched/signal.h`: the whole process ends with `group_exit_code`.
+const SIGNAL_GROUP_EXIT: u32 = 4;
+
+/// A thread begins to exit: what its process ends with, in case it is the last one.
+#[btf_tracepoint(function = "sched_process_exit")]
+pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
+    let task: *const TaskStruct = ctx.arg(0);
+    if let Some(process) = tables::process_of(task) {
+        process.exiting_ns = now_ns();
+        process.cgroup_id = cgroup_id(task);
+        if let Some(status) = wait_status(task) {
+            process.status = status;
+        }
+    }
+    0
+}
+
+/// What a parent's wait would report, as far as this thread's end decides it.
+#[inline(always)]
+fn wait_status(task: *const TaskStruct) -> Option<u32> {
+    let signal = OFF_TASK_SIGNAL.of(task)?;
+    if OFF_SIGNAL_FLAGS.of(signal)? & SIGNAL_GROUP_EXIT != 0 {
+        return OFF_SIGNAL_GROUP_EXIT_CODE.of(signal);
+    }
+    if OFF_TASK_PID.of(task)? == OFF_TASK_TGID.of(task)? { OFF_TASK_EXIT_CODE.of(task) } else { None }
+}
+
+/// A tracked thread has left the CPU for good. Runs inside the scheduler: nothing here may sleep.
+#[inline(always)]
+pub fn thread_ended(task: *const TaskStruct, key: u64, row: &mut TaskRow, now: u64) {
+    let process_key = row.process;
+    if process_key != 0
+        && let Some(process) = tables::process(process_key)
+    {
+        add_split(&raw mut process.threads, &row.split);
+        add(&raw mut process.thread_ns, now.wrapping_sub(row.begun_ns));
+        if OFF_TASK_PID.of(task).unwrap_or(0) == process.main_tid {
+            process.main = row.split;
+        }
+        if take_one(&raw mut process.alive) == 0 {
+            process_ended(task, process, now);
+            tables::remove_process(process_key);
+        }
+    }
+    tables::remove_task(key);
+}
+
+#[inline(always)]
+fn add_split(sum: *mut Split, part: &Split) {
+    // SAFETY: only addresses are made here.
+    let (on_cpu, runnable, blocked) =
+        unsafe { (&raw mut (*sum).on_cpu_ns, &raw mut (*sum).runnable_ns, &raw mut (*sum).blocked_ns) };
+    add(on_cpu, part.on_cpu_ns);
+    add(runnable, part.runnable_ns);
+    for (cause, ns) in part.blocked_ns.iter().enumerate() {
+        add(blocked.cast::<u64>().wrapping_add(cause), *ns);
+    }
+}
+
+#[inline(always)]
+fn process_ended(task: *const TaskStruct, process: &mut ProcessRow, now: u64) {
+    if process.detail == 0 {
+        ring::only_count(Kind::Exit);
+        flood::count(process, now, flood::Why::OnlyCounted);
+        return;
+    }
+    let sent = ring::send::<Exit>(Ring::Life, |record| {
+        // SAFETY: the reserved record, written in full.
+        unsafe {
+            (*record).header = ring::header::<Exit>(now);
+            (*record).task = process.task;
+            (*record).spawner = process.spawner;
+            (*record).cgroup_id = process.cgroup_id;
+            (*record).spawned_ns = process.spawned_ns;
+            (*record).exec_ns = process.exec_ns;
+            (*record).exiting_ns = process.exiting_ns;
+            (*record).main = process.main;
+            (*record).threads = process.threads;
+            (*record).thread_ns = process.thread_ns;
+            (*record).thread_count = process.thread_count as u32;
+            (*record).status = process.status;
+            (*record).execs = process.execs;
+            (*record).exec_fails = process.exec_fails;
+            (*record).flags = if process.partial != 0 { FLAG_SPLIT_PARTIAL } else { 0 };
+            (*record).reserved = 0;
+            (*record).comm = comm(task);
+        }
+    });
+    if !sent {
+        flood::count(process, now, flood::Why::EndLost);
+    }
+}

@@ -1,0 +1,19 @@
+//! The kernel programs: one file per probe, with the names of `abi/`. Beside them, what they share:
+//! `kernel` (fields of kernel structures), `settings`, `tables` (what is kept per thread and per process),
+//! `ring` (submitting and counting losses), `blocked` (why a thread went to sleep) and `text` (copying paths).
+
+mod blocked;
+mod cgroup;
+mod exec;
+mod exit;
+mod flood;
+mod kernel;
+mod netlink;
+mod reap;
+mod ring;
+mod settings;
+mod spawn;
+mod split;
+mod stack;
+mod tables;
+mod text;

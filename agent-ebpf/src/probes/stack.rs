@@ -1,0 +1,96 @@
+//! Call stacks: walked at a spawn, sent once each, named by a hash.
+
+use aya_ebpf::{
+    EbpfContext,
+    bindings::BPF_F_USER_STACK,
+    helpers::generated::bpf_get_stack,
+    macros::map,
+    maps::{LruHashMap, PerCpuArray},
+    programs::BtfTracePointContext,
+};
+use slowpod_ebpf::rules::verifier::at_most;
+use slowpod_ebpf::{
+    abi::{
+        Header, Kind, Miss, Task,
+        settings::STACKS_MAX,
+        stack::{FRAMES, Stack},
+    },
+    rules::hash,
+};
+
+use super::ring::{self, Ring};
+
+/// A record with room for all its frames.
+#[repr(C)]
+struct Whole {
+    fixed: Stack,
+    frames: [u64; FRAMES],
+}
+
+#[map]
+static STACK_SCRATCH: PerCpuArray<Whole> = PerCpuArray::with_max_entries(1, 0);
+/// Ids of stacks that the agent has been sent. The oldest are forgotten and sent again.
+#[map]
+static SENT: LruHashMap<u64, u32> = LruHashMap::with_max_entries(STACKS_MAX, 0);
+
+/// Whose frames.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Side {
+    User,
+    Kernel,
+}
+
+/// Id of the running thread's stack, which the agent can be sure to have been sent; 0 = none.
+#[inline(always)]
+pub fn id(ctx: &BtfTracePointContext, task: Task, side: Side, now: u64) -> u64 {
+    let Some(whole) = STACK_SCRATCH.get_ptr_mut(0) else { return 0 };
+    // SAFETY: this CPU's scratch; one program uses it, and it does not interrupt itself.
+    let whole = unsafe { &mut *whole };
+    let flags = match side {
+        Side::User => u64::from(BPF_F_USER_STACK),
+        Side::Kernel => 0,
+    };
+    // SAFETY: the helper writes at most as many bytes as it is given.
+    let bytes = unsafe {
+        bpf_get_stack(
+            ctx.as_ptr(),
+            whole.frames.as_mut_ptr().cast(),
+            size_of::<[u64; FRAMES]>() as u32,
+            flags,
+        )
+    };
+    if bytes <= 0 {
+        ring::miss(Miss::StackWalk);
+        return 0;
+    }
+    let depth = at_most(bytes as u64 / 8, FRAMES as u64);
+    let mut hash = hash::START;
+    if side == Side::User {
+        hash = hash::step(hash, u64::from(task.tgid));
+    }
+    for (index, frame) in whole.frames.iter().enumerate() {
+        if index as u64 >= depth {
+            break;
+        }
+        hash = hash::step(hash, *frame);
+    }
+    let id = hash::id(hash);
+    if SENT.get_ptr(&id).is_some() {
+        return id;
+    }
+    let len = size_of::<Stack>() as u64 + depth * 8;
+    whole.fixed = Stack {
+        header: Header { ktime_ns: now, kind: Kind::Stack as u32, len_bytes: len as u32 },
+        task,
+        id,
+        depth: depth as u32,
+        user: u32::from(side == Side::User),
+    };
+    if !ring::send_bytes(Ring::Life, Kind::Stack, (&raw const *whole).cast(), len) {
+        return 0;
+    }
+    if SENT.insert(&id, &1, 0).is_err() {
+        ring::miss(Miss::StackTableFull);
+    }
+    id
+}

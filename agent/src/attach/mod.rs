@@ -1,0 +1,260 @@
+//! Loads the kernel object and hooks its programs. In: the object and this machine. Out: rings to read,
+//! counters, and one verdict per probe.
+//!
+//! Nothing is pinned: all hooks are gone when [`Attached`] is dropped or the process ends, however it ends.
+
+pub mod btf;
+pub mod counters;
+pub mod error;
+mod host;
+mod offsets;
+mod programs;
+mod syscalls;
+pub mod verdict;
+
+use crate::capture::ring::Rings;
+use aya::{
+    Ebpf, EbpfError, EbpfLoader,
+    maps::{MapData, RingBuf},
+};
+use btf::Btf;
+use counters::Counters;
+use error::AttachError;
+use host::TraceFs;
+use offsets::Offsets;
+use programs::{chain, errno};
+use slowpod_ebpf::abi::{
+    probes::{Hook, Need, PROBES, Probe, Program, Rung},
+    settings::{LIFE_RING_BYTES, NETLINK_RING_BYTES, globals},
+};
+use std::{fs, io};
+use verdict::{Failure, Try, Verdict};
+
+/// The kernel object, as `cargo xtask ebpf` built it.
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../agent-ebpf/built/slowpod.bpf.o");
+
+/// What may be chosen at attach.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Size of the ring for process life; a power of two and a multiple of the page size.
+    pub life_ring_bytes: u32,
+    /// Size of the ring for netlink, likewise.
+    pub netlink_ring_bytes: u32,
+    /// A process whose own doings are not watched (the agent); 0 = none.
+    pub own_tgid: u32,
+    /// Whether to take the call stacks of spawners.
+    pub spawn_stacks: bool,
+    /// Where cgroup ids come from.
+    pub cgroups: CgroupSource,
+    /// Names of rungs not to use, as in [`PROBES`]: to try the ones below, or to switch a probe off.
+    pub avoid: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            life_ring_bytes: LIFE_RING_BYTES,
+            netlink_ring_bytes: NETLINK_RING_BYTES,
+            own_tgid: std::process::id(),
+            spawn_stacks: true,
+            cgroups: CgroupSource::V2,
+            avoid: Vec::new(),
+        }
+    }
+}
+
+impl Options {
+    fn avoids(&self, rung: &Rung) -> bool {
+        self.avoid.iter().any(|name| name == rung.name)
+    }
+}
+
+/// The hierarchy whose cgroups identify containers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CgroupSource {
+    /// cgroup v2, also when it is mounted beside v1.
+    V2,
+    /// A v1 controller.
+    V1 {
+        /// Its number in the kernel (`css_set.subsys`; the line of `/proc/cgroups`, from 0).
+        controller: u32,
+        /// Its hierarchy, as `/proc/self/cgroup` numbers it.
+        hierarchy: u32,
+    },
+}
+
+/// Everything that is attached. The parts may go to different threads.
+pub struct Attached {
+    /// One per probe, in the order of [`PROBES`].
+    pub verdicts: Vec<Verdict>,
+    /// The records.
+    pub rings: Rings,
+    /// The numbers beside them. Programs' statistics are only there while `hooks` lives.
+    pub counters: Counters,
+    /// Keeps the programs hooked.
+    pub hooks: Hooks,
+}
+
+/// The hooks; dropping them detaches and unloads everything.
+pub struct Hooks {
+    _programs: Ebpf,
+}
+
+/// Loads and hooks everything that can be.
+///
+/// # Errors
+/// When the machine or its kernel cannot run slowpod at all, or a required probe cannot be had.
+pub fn attach(options: &Options) -> Result<Attached, AttachError> {
+    host::check()?;
+    let bytes =
+        fs::read(host::BTF_PATH).map_err(|error| AttachError::NoBtf { path: host::BTF_PATH, error })?;
+    let btf = Btf::parse(&bytes)?;
+    if !btf.has_enumerator("bpf_map_type", "BPF_MAP_TYPE_RINGBUF") {
+        return Err(AttachError::KernelTooOld { release: kernel_release() });
+    }
+    let offsets = Offsets::resolve(&btf);
+    let ebpf = load(options, &btf, &offsets)?;
+    let kernel_types = aya::Btf::from_sys_fs().map_err(|error| object_error(&error.into()))?;
+    let mut ladder = Ladder { ebpf, kernel_types, offsets: &offsets, options, tracefs: TraceFs::ensure() };
+    let mut verdicts = Vec::new();
+    for probe in PROBES {
+        let verdict = ladder.climb(probe);
+        if probe.need == Need::Required && !verdict.state.is_on() {
+            return Err(AttachError::Required(verdict));
+        }
+        verdicts.push(verdict);
+    }
+    let mut ebpf = ladder.ebpf;
+    let mut counters = Counters::take(&mut ebpf)
+        .map_err(|error| AttachError::Object { detail: error.to_string(), errno: None })?;
+    counters.watch(&ebpf);
+    let rings = Rings::new(ring(&mut ebpf, "LIFE")?, ring(&mut ebpf, "NETLINK")?)
+        .map_err(|error| AttachError::Object { detail: chain(&error), errno: error.raw_os_error() })?;
+    Ok(Attached { verdicts, rings, counters, hooks: Hooks { _programs: ebpf } })
+}
+
+/// Creates the maps and prepares the programs, with this kernel's numbers in the globals.
+fn load(options: &Options, btf: &Btf<'_>, offsets: &Offsets) -> Result<Ebpf, AttachError> {
+    let (cgroup_source, cgroup_hierarchy) = match options.cgroups {
+        CgroupSource::V2 => (0, 0),
+        CgroupSource::V1 { controller, hierarchy } => (controller + 1, hierarchy),
+    };
+    let has_helper = |name| u32::from(btf.has_enumerator("bpf_func_id", name));
+    let use_sched_info = u32::from(wants_sched_info(offsets, options));
+    // Since 5.18 the fourth argument is the state `prev` had.
+    let switch_has_state = u32::from(btf.tracepoint_arguments("sched_switch") >= Some(4));
+    let words = [
+        (globals::OWN_TGID, options.own_tgid),
+        (globals::CGROUP_SOURCE, cgroup_source),
+        (globals::CGROUP_HIERARCHY, cgroup_hierarchy),
+        (globals::USE_SCHED_INFO, use_sched_info),
+        (globals::HAVE_PT_REGS, has_helper("BPF_FUNC_task_pt_regs")),
+        (globals::SWITCH_HAS_STATE, switch_has_state),
+        (globals::SPAWN_STACKS, u32::from(options.spawn_stacks)),
+    ];
+    let ring_sizes = [
+        (globals::LIFE_RING_BYTES, u64::from(options.life_ring_bytes)),
+        (globals::NETLINK_RING_BYTES, u64::from(options.netlink_ring_bytes)),
+    ];
+    let (classes, sends, receives) = (syscalls::classes(), syscalls::sends(), syscalls::receives());
+    let mut loader = EbpfLoader::new();
+    // Nothing is relocated by aya: the offsets above take the place of that.
+    loader.btf(None);
+    for (name, value) in words.iter().chain(offsets.globals()) {
+        loader.override_global(name, value, false);
+    }
+    for (name, value) in &ring_sizes {
+        loader.override_global(name, value, false);
+    }
+    loader
+        .override_global(globals::SYSCALL_CLASS, &classes, true)
+        .override_global(globals::SEND_CALLS, &sends, false)
+        .override_global(globals::RECEIVE_CALLS, &receives, false)
+        .map_max_entries("LIFE", options.life_ring_bytes)
+        .map_max_entries("NETLINK", options.netlink_ring_bytes)
+        .load(OBJECT)
+        .map_err(|error| object_error(&error))
+}
+
+/// Whether the rung that reads the kernel's own queue clock is to be used.
+fn wants_sched_info(offsets: &Offsets, options: &Options) -> bool {
+    let rung = PROBES.iter().find(|probe| probe.name == "split").and_then(|probe| probe.rungs.first());
+    rung.is_some_and(|rung| offsets.missing(rung.fields).is_empty() && !options.avoids(rung))
+}
+
+/// What hooking a program takes.
+struct Ladder<'a> {
+    ebpf: Ebpf,
+    kernel_types: aya::Btf,
+    offsets: &'a Offsets,
+    options: &'a Options,
+    /// Mounted until all programs are hooked.
+    tracefs: io::Result<TraceFs>,
+}
+
+impl Ladder<'_> {
+    /// Tries a probe's rungs until one holds.
+    fn climb(&mut self, probe: &Probe) -> Verdict {
+        let mut tries = Vec::new();
+        for rung in probe.rungs {
+            let missing = self.offsets.missing(rung.fields);
+            let outcome = if self.options.avoids(rung) {
+                Err(Failure::Avoided)
+            } else if !missing.is_empty() {
+                Err(Failure::MissingFields(missing))
+            } else {
+                self.hook_all(rung)
+            };
+            let done = outcome.is_ok();
+            tries.push(Try { rung: rung.name, outcome });
+            if done {
+                break;
+            }
+        }
+        verdict::judge(probe, &tries)
+    }
+
+    /// Hooks a rung's programs: all, or none.
+    fn hook_all(&mut self, rung: &Rung) -> Result<(), Failure> {
+        for (index, program) in rung.programs.iter().enumerate() {
+            match self.hook(program) {
+                Ok(()) => {}
+                Err(Failure::NoHook { .. }) if program.optional => {}
+                Err(failure) => {
+                    for hooked in &rung.programs[..index] {
+                        programs::unhook(&mut self.ebpf, hooked);
+                    }
+                    return Err(failure);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn hook(&mut self, program: &Program) -> Result<(), Failure> {
+        if let (Hook::Tracepoint(..), Err(error)) = (program.hook, &self.tracefs) {
+            let hook = format!(
+                "tracefs: it is not mounted, and mounting it failed ({error}); \
+                 try `mount -t tracefs tracefs /sys/kernel/tracing`"
+            );
+            return Err(Failure::NoHook { hook });
+        }
+        programs::hook(&mut self.ebpf, &self.kernel_types, program)
+    }
+}
+
+fn ring(ebpf: &mut Ebpf, name: &str) -> Result<RingBuf<MapData>, AttachError> {
+    let map = ebpf
+        .take_map(name)
+        .ok_or_else(|| AttachError::Object { detail: format!("it has no map {name}"), errno: None })?;
+    RingBuf::try_from(map).map_err(|error| object_error(&error.into()))
+}
+
+fn object_error(error: &EbpfError) -> AttachError {
+    AttachError::Object { detail: chain(error), errno: errno(error) }
+}
+
+fn kernel_release() -> String {
+    fs::read_to_string("/proc/sys/kernel/osrelease")
+        .map_or_else(|_| "unknown".into(), |text| text.trim().into())
+}
