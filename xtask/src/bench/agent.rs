@@ -67,7 +67,8 @@ impl Agent {
         let mut stream = TcpStream::connect_timeout(&self.address, MAX_ANSWER)?;
         stream.set_read_timeout(Some(MAX_ANSWER))?;
         // HTTP/1.0, so that the answer comes in one piece and ends with the connection.
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.address)?;
+        let request = format!("GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.address);
+        stream.write_all(request.as_bytes())?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer)?;
         split(&String::from_utf8_lossy(&answer)).with_context(|| format!("no HTTP answer to {path}"))

@@ -1,4 +1,8 @@
 //! An exec storm without the agent and with it: how much longer it takes, and what each process costs more.
+//!
+//! Runs without and with the agent alternate, and begin and end without. Each run with it is compared with the mean of
+//! its two neighbours, so that a steady drift of the machine cancels out; how far neighbours without it differ from one
+//! another is shown too: nothing smaller than that is known.
 
 use super::Bench;
 use super::agent::Agent;
@@ -11,15 +15,21 @@ const MAX_WALL_RATIO: f64 = 1.05;
 const MAX_US_PER_PROCESS: f64 = 20.0;
 /// Children of one run: two to five seconds, far longer than what starts and ends it.
 const SPAWNS: u64 = 5_000;
-/// Runs of each kind; odd, so that the median is one of them.
-const PAIRS: usize = 9;
+/// Runs with the agent; odd, so that the median is one of them.
+const RUNS: usize = 11;
 /// The agent drains its rings every 50 to 100 ms; what it does then belongs to the storm.
 const DRAIN: Duration = Duration::from_millis(300);
 
-/// One run with the agent, and its neighbour without.
-struct Pair {
-    without: Storm,
-    with: Storm,
+/// One run with the agent, between two without.
+struct Triple {
+    before: Storm,
+    with: Attached,
+    after: Storm,
+}
+
+/// A run with the agent.
+struct Attached {
+    storm: Storm,
     agent_cpu_ns: f64,
     lost: f64,
 }
@@ -28,76 +38,83 @@ struct Pair {
 pub(super) fn measure(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for spawners in [1, 4] {
-        let pairs =
-            (0..pairs(bench)).map(|turn| pair(bench, spawners, turn)).collect::<anyhow::Result<Vec<_>>>()?;
-        let of = |value: fn(&Pair) -> f64| pairs.iter().map(value).collect::<Vec<_>>();
+        let triples = triples(bench, spawners)?;
+        let of = |value: fn(&Triple) -> f64| triples.iter().map(value).collect::<Vec<_>>();
         let name = |what: &str| format!("storm, {spawners} spawners: {what}");
         figures.extend([
-            Figure::new(name("wall with / without"), Some(MAX_WALL_RATIO), of(wall_ratio)),
-            Figure::new(
-                name("extra CPU per process, us, agent included"),
-                Some(MAX_US_PER_PROCESS),
-                of(extra_us),
-            ),
-            Figure::new(name("agent's CPU per process, us"), None, of(agent_us)),
-            Figure::new(name("CPU per process without, us"), None, of(base_us)),
-            Figure::new(name("records lost"), Some(0.0), of(|pair| pair.lost)),
+            Figure::new(name("wall with / without"), Some(MAX_WALL_RATIO), of(Triple::wall_ratio)),
+            Figure::new(name("wall without / without"), None, of(Triple::wall_noise)),
+            Figure::new(name("extra CPU per process, us"), Some(MAX_US_PER_PROCESS), of(Triple::extra_us)),
+            Figure::new(name("CPU without - without, us"), None, of(Triple::noise_us)),
+            Figure::new(name("agent's CPU per process, us"), None, of(Triple::agent_us)),
+            Figure::new(name("CPU per process without, us"), None, of(|triple| triple.before.cpu_us())),
+            Figure::new(name("records lost"), Some(0.0), of(|triple| triple.with.lost)),
         ]);
     }
     Ok(figures)
 }
 
-fn pairs(bench: &Bench) -> usize {
-    if bench.scale > 1 { 3 } else { PAIRS }
-}
-
-/// Every other pair runs the other way round, so that a drift of the machine favours neither side.
-fn pair(bench: &Bench, spawners: u32, turn: usize) -> anyhow::Result<Pair> {
+fn triples(bench: &Bench, spawners: u32) -> anyhow::Result<Vec<Triple>> {
     let spawns = SPAWNS / bench.scale;
     let without = || workload::storm(&bench.workload, spawns, spawners);
-    let before = turn.is_multiple_of(2).then(without).transpose()?;
+    let mut before = without()?;
+    let mut triples = Vec::new();
+    for turn in 1..=if bench.scale > 1 { 3 } else { RUNS } {
+        let with = attached(bench, spawns, spawners)?;
+        let after = without()?;
+        let triple = Triple { before, with, after };
+        let (ratio, extra_us) = (triple.wall_ratio(), triple.extra_us());
+        eprintln!("{spawners} spawners, run {turn}: wall x {ratio:.3}, {extra_us:+.1} us per process");
+        triples.push(triple);
+        before = after;
+    }
+    Ok(triples)
+}
+
+fn attached(bench: &Bench, spawns: u64, spawners: u32) -> anyhow::Result<Attached> {
     let agent = Agent::attached(&bench.agent)?;
     // What attaching itself costs is measured elsewhere.
     std::thread::sleep(DRAIN);
-    let cpu_before_ns = agent.cpu_ns()?;
-    let with = workload::storm(&bench.workload, spawns, spawners)?;
+    let before_ns = agent.cpu_ns()?;
+    let storm = workload::storm(&bench.workload, spawns, spawners)?;
     std::thread::sleep(DRAIN);
-    let agent_cpu_ns = (agent.cpu_ns()? - cpu_before_ns) as f64;
+    let agent_cpu_ns = (agent.cpu_ns()? - before_ns) as f64;
     let lost = lost(&agent.json("/api/v1/storms?seconds=60")?);
     agent.stop()?;
-    let without = before.map_or_else(without, Ok)?;
-    let pair = Pair { without, with, agent_cpu_ns, lost };
-    eprintln!(
-        "{spawners} spawners, pair {}: wall x {:.3}, {:+.1} us per process",
-        turn + 1,
-        wall_ratio(&pair),
-        extra_us(&pair)
-    );
-    Ok(pair)
+    Ok(Attached { storm, agent_cpu_ns, lost })
+}
+
+impl Triple {
+    fn wall_ratio(&self) -> f64 {
+        2.0 * self.with.storm.wall_ns / (self.before.wall_ns + self.after.wall_ns)
+    }
+
+    fn wall_noise(&self) -> f64 {
+        self.after.wall_ns / self.before.wall_ns
+    }
+
+    /// CPU that each process costs more, the agent's own included.
+    fn extra_us(&self) -> f64 {
+        self.with.storm.cpu_us() + self.agent_us() - (self.before.cpu_us() + self.after.cpu_us()) / 2.0
+    }
+
+    fn noise_us(&self) -> f64 {
+        self.after.cpu_us() - self.before.cpu_us()
+    }
+
+    fn agent_us(&self) -> f64 {
+        self.with.agent_cpu_ns / self.with.storm.spawns as f64 / 1e3
+    }
 }
 
 /// Records lost, of all kinds, as the answer's completeness block has them.
 fn lost(answer: &serde_json::Value) -> f64 {
     match &answer["completeness"]["lost"] {
-        serde_json::Value::Object(kinds) => kinds.values().filter_map(serde_json::Value::as_f64).sum(),
+        serde_json::Value::Object(kinds) => {
+            kinds.values().filter_map(serde_json::Value::as_f64).fold(0.0, |sum, lost| sum + lost)
+        }
         number => number.as_f64().unwrap_or(f64::NAN),
     }
-}
-
-fn wall_ratio(pair: &Pair) -> f64 {
-    pair.with.wall_ns / pair.without.wall_ns
-}
-
-fn extra_us(pair: &Pair) -> f64 {
-    (pair.with.cpu_ns + pair.agent_cpu_ns - pair.without.cpu_ns) / pair.with.spawns as f64 / 1e3
-}
-
-fn agent_us(pair: &Pair) -> f64 {
-    pair.agent_cpu_ns / pair.with.spawns as f64 / 1e3
-}
-
-fn base_us(pair: &Pair) -> f64 {
-    pair.without.cpu_ns / pair.without.spawns as f64 / 1e3
 }
 
 #[cfg(test)]
@@ -107,8 +124,10 @@ mod tests {
     #[test]
     fn the_agents_own_cpu_counts() {
         let storm = |wall_ns, cpu_ns| Storm { spawns: 1000, wall_ns, cpu_ns };
-        let pair = Pair { without: storm(4e9, 2e9), with: storm(5e9, 2.01e9), agent_cpu_ns: 5e6, lost: 0.0 };
-        assert_eq!((wall_ratio(&pair), extra_us(&pair)), (1.25, 15.0));
+        let with = Attached { storm: storm(5e9, 2.02e9), agent_cpu_ns: 5e6, lost: 0.0 };
+        let triple = Triple { before: storm(3e9, 2e9), with, after: storm(5e9, 2.02e9) };
+        assert_eq!((triple.wall_ratio(), triple.extra_us()), (1.25, 15.0));
+        assert_eq!(triple.noise_us(), 20.0);
     }
 
     #[test]

@@ -19,6 +19,13 @@ pub(super) struct Storm {
     pub(super) cpu_ns: f64,
 }
 
+impl Storm {
+    /// CPU of each process, its spawner's share included, in microseconds.
+    pub(super) fn cpu_us(&self) -> f64 {
+        self.cpu_ns / self.spawns as f64 / 1e3
+    }
+}
+
 /// Spawns `/bin/true` this many times.
 pub(super) fn storm(workload: &Path, spawns: u64, spawners: u32) -> anyhow::Result<Storm> {
     let mut command = Command::new(workload);
