@@ -1,0 +1,270 @@
+//! The agent: what attaches, the thread that runs the live loop, and how both end. In: [`Options`]. Out: a
+//! running [`Agent`] whose [`Hub`] answers.
+
+use crate::attach::{self, error::AttachError, error::AttachErrorKind, verdict::Verdict};
+use crate::capture::facts::{cgroups::Layout, cgroups::Wanted, clock, node, proc};
+use crate::capture::live::{LiveSource, Parts};
+use crate::capture::recent::Bounds;
+use crate::capture::redact::ArgvMode;
+use crate::capture::{CaptureError, tape};
+use crate::cli::Failure;
+use crate::decode::fact::{self, Fact};
+use crate::pipeline::{self, Hub, KernelPulse, Live, ProgramCost};
+use std::fs::{File, OpenOptions};
+use std::io::BufWriter;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+/// How often processes that should be alive are looked for, in case their end was lost.
+const SWEEP_NS: u64 = 10_000_000_000;
+/// A child younger than this is not looked for: its end may be on its way.
+const SWEEP_AGE_NS: u64 = 5_000_000_000;
+/// Children looked for in one sweep.
+const SWEEP_MAX: usize = 1_024;
+
+/// What an agent does.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// What is kept of arguments.
+    pub argv_mode: ArgvMode,
+    /// Bounds of the flight recorder.
+    pub bounds: Bounds,
+    /// Also write everything to this file.
+    pub tape: Option<PathBuf>,
+    /// A kernel object to load in place of the built-in one.
+    pub bpf_object: Option<PathBuf>,
+    /// Size of the ring for process life; `None` = the default.
+    pub life_ring_bytes: Option<u32>,
+    /// Rungs not to use.
+    pub avoid: Vec<String>,
+    /// Name of this node in Kubernetes; `None` = the host's name.
+    pub node_name: Option<String>,
+}
+
+/// A running agent. Detaches when stopped or dropped.
+pub struct Agent {
+    hub: Arc<Hub>,
+    probes: Vec<fact::Probe>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Result<(), CaptureError>>>,
+}
+
+/// How the probes fare, and what that means for starting the agent.
+pub struct Tried {
+    /// One verdict per probe; empty when it did not come to that.
+    pub probes: Vec<fact::Probe>,
+    /// Whether the agent could run.
+    pub outcome: Result<(), Failure>,
+}
+
+/// Attaches, scans, and starts the live loop.
+///
+/// # Errors
+/// When the node cannot be attached to, or the tape cannot be made.
+pub fn start(options: Options) -> Result<Agent, Failure> {
+    let tape = options.tape.as_deref().map(make_tape).transpose()?;
+    let root = Path::new("/");
+    let layout = layout(root);
+    let attached = attach::attach(&attach_options(&options, layout.as_ref())?)?;
+    let probes: Vec<fact::Probe> = attached.verdicts.iter().map(probe_fact).collect();
+    let mut source = LiveSource::new(Parts {
+        rings: attached.rings,
+        counters: attached.counters,
+        argv_mode: options.argv_mode,
+    });
+    let name = options.node_name.clone().or_else(|| std::env::var("NODE_NAME").ok());
+    source.tell([Fact::Node(node::node(root, name.as_deref(), options.argv_mode.name()))]);
+    source.tell(probes.iter().cloned().map(Fact::Probe));
+    source.scan(root, layout.as_ref())?;
+
+    let hub = Arc::new(Hub::new(options.bounds));
+    let stop = Arc::new(AtomicBool::new(false));
+    let thread = {
+        let (hub, stop, hooks) = (Arc::clone(&hub), Arc::clone(&stop), attached.hooks);
+        std::thread::Builder::new().name("slowpod-live".into()).spawn(move || {
+            let ended = run(&hub, &mut source, tape, &stop);
+            drop(hooks);
+            ended
+        })?
+    };
+    Ok(Agent { hub, probes, stop, thread: Some(thread) })
+}
+
+/// Attaches and detaches at once.
+pub fn try_probes(options: &Options) -> Tried {
+    let attached = attach_options(options, layout(Path::new("/")).as_ref())
+        .and_then(|options| attach::attach(&options).map_err(Failure::from));
+    match attached {
+        Ok(attached) => Tried { probes: attached.verdicts.iter().map(probe_fact).collect(), outcome: Ok(()) },
+        Err(failure) => Tried { probes: Vec::new(), outcome: Err(failure) },
+    }
+}
+
+impl Agent {
+    /// What readers share with the live loop.
+    pub fn hub(&self) -> Arc<Hub> {
+        Arc::clone(&self.hub)
+    }
+
+    /// One verdict per probe.
+    pub fn probes(&self) -> &[fact::Probe] {
+        &self.probes
+    }
+
+    /// Whether the live loop ended on its own; [`Agent::stop`] then tells why.
+    pub fn failed(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Takes in what is still on its way, detaches, and waits for the live loop's end.
+    ///
+    /// # Errors
+    /// What the loop failed with.
+    pub fn stop(mut self) -> Result<(), Failure> {
+        self.join()
+    }
+
+    fn join(&mut self) -> Result<(), Failure> {
+        self.stop.store(true, Ordering::Relaxed);
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(ended)) => Ok(ended?),
+            Some(Err(_)) => Err(Failure::Failed("the live loop panicked; please report this".into())),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if let Err(error) = self.join() {
+            tracing::error!(%error, "the live loop failed");
+        }
+    }
+}
+
+/// The live loop.
+fn run(
+    hub: &Hub,
+    source: &mut LiveSource,
+    mut tape: Option<tape::Writer<BufWriter<File>>>,
+    stop: &AtomicBool,
+) -> Result<(), CaptureError> {
+    let mut live = Live::new(hub);
+    let mut batch = Vec::new();
+    let mut sweep_due_ns = 0;
+    loop {
+        let last = stop.load(Ordering::Relaxed);
+        batch.clear();
+        let until_ns = if last { source.finish(&mut batch) } else { source.read(&mut batch)? };
+        if let Some(tape) = &mut tape {
+            tape.write(&batch)?;
+        }
+        live.take(until_ns, &batch, || kernel_pulse(source));
+        if last {
+            break;
+        }
+        if until_ns >= sweep_due_ns {
+            sweep_due_ns = until_ns + SWEEP_NS;
+            source.tell(gone(&live, until_ns));
+        }
+    }
+    if let Some(tape) = tape {
+        tape.finish()?;
+    }
+    Ok(())
+}
+
+/// Children that should be alive and are not.
+fn gone(live: &Live<'_>, now_ns: u64) -> Vec<Fact> {
+    let tick_ns = fact::tick_ns(node::clk_tck());
+    let state = live.state();
+    let old = state.children.iter().filter(|(_, child)| child.timing.spawned_ns + SWEEP_AGE_NS < now_ns);
+    old.take(SWEEP_MAX)
+        .filter(|(id, _)| !proc::alive(Path::new("/proc"), id.tgid, id.start_ns / tick_ns))
+        .map(|(id, _)| Fact::Gone { tgid: id.tgid, start_ns: id.start_ns })
+        .collect()
+}
+
+fn kernel_pulse(source: &LiveSource) -> KernelPulse {
+    let counts = source.counts();
+    KernelPulse {
+        tallies: counts.tallies.iter().map(|(kind, tally)| (kind.name(), *tally)).collect(),
+        programs: counts
+            .programs
+            .iter()
+            .map(|program| ProgramCost {
+                program: program.name.to_owned(),
+                runs: program.runs,
+                run_ns: program.run_ns,
+            })
+            .collect(),
+        rings: source.ring_sizes(),
+    }
+}
+
+fn attach_options(options: &Options, layout: Option<&Layout>) -> Result<attach::Options, Failure> {
+    let defaults = attach::Options::default();
+    Ok(attach::Options {
+        life_ring_bytes: options.life_ring_bytes.unwrap_or(defaults.life_ring_bytes),
+        avoid: options.avoid.clone(),
+        cgroups: layout.map_or(defaults.cgroups, cgroup_source),
+        object: options.bpf_object.as_deref().map(std::fs::read).transpose()?,
+        ..defaults
+    })
+}
+
+fn cgroup_source(layout: &Layout) -> attach::CgroupSource {
+    match &layout.controller {
+        None => attach::CgroupSource::V2,
+        Some(name) => attach::CgroupSource::V1 { controller: name.clone(), hierarchy: layout.hierarchy },
+    }
+}
+
+/// How cgroups are laid out; `None`, with a warning, where that cannot be told.
+fn layout(root: &Path) -> Option<Layout> {
+    match Layout::find(root, &Wanted::default()) {
+        Ok(layout) => Some(layout),
+        Err(error) => {
+            tracing::warn!(%error, "cgroups are not known: nothing will be attributed to pods");
+            None
+        }
+    }
+}
+
+/// Makes the tape's file. It holds command lines, so only its owner may read it; a file that is there is not
+/// overwritten through a link.
+fn make_tape(path: &Path) -> Result<tape::Writer<BufWriter<File>>, Failure> {
+    let opened = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path);
+    let file = opened.map_err(|error| Failure::Failed(format!("cannot write {}: {error}", path.display())))?;
+    Ok(tape::Writer::new(BufWriter::new(file))?)
+}
+
+fn probe_fact(verdict: &Verdict) -> fact::Probe {
+    fact::Probe {
+        probe: verdict.probe.to_owned(),
+        state: verdict.state,
+        rung: verdict.rung.unwrap_or_default().to_owned(),
+        why: verdict.why.join("; "),
+        consequence: verdict.consequence.unwrap_or_default().to_owned(),
+    }
+}
+
+impl From<AttachError> for Failure {
+    fn from(error: AttachError) -> Self {
+        let text = error.to_string();
+        match error.kind() {
+            AttachErrorKind::Privilege => Failure::Privilege(text),
+            AttachErrorKind::Kernel => Failure::Unsupported(text),
+            AttachErrorKind::Defect => Failure::Failed(text),
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! The live source. In: the kernel's rings and counters, scans and clocks. Out: records in time order.
+
+use super::facts::{self, Scan, clock, clock::ClockWatch, proc};
+use super::order::{Order, SLACK_NS};
+use super::redact::{ArgvMode, redact_argv, redact_exec_record};
+use super::ring::Rings;
+use super::{Capture, CaptureError};
+use crate::attach::counters::{Counters, Counts};
+use crate::decode;
+use crate::decode::fact::{self, Fact};
+use slowpod_ebpf::abi::{self, Header, Kind, Tally, flood::Flood, flood::FloodCount, flood::FloodKey};
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Duration;
+use zerocopy::IntoBytes;
+
+/// How often the rings are drained. A storm at full speed fills a twentieth of a ring meanwhile.
+pub const TICK: Duration = Duration::from_millis(100);
+/// How often the kernel's counters are read for losses.
+const COUNTERS_NS: u64 = 500_000_000;
+/// Drains in a row before the records so far are handed on.
+const DRAINS_MAX: usize = 8;
+
+/// What the live source is made of.
+pub struct Parts {
+    /// The records.
+    pub rings: Rings,
+    /// The numbers beside them.
+    pub counters: Counters,
+    /// What is kept of arguments.
+    pub argv_mode: ArgvMode,
+}
+
+/// Rings, counters, scans and clocks, as one source of records.
+pub struct LiveSource {
+    parts: Parts,
+    order: Order,
+    clock: ClockWatch,
+    counters_due_ns: u64,
+    counted: Counted,
+    intake: Capture,
+    scratch: Vec<u8>,
+}
+
+/// What the kernel's counters said last time.
+#[derive(Default)]
+struct Counted {
+    counts: Counts,
+    flood: HashMap<FloodKey, FloodCount>,
+}
+
+impl LiveSource {
+    /// A source over what is attached.
+    pub fn new(parts: Parts) -> Self {
+        LiveSource {
+            parts,
+            order: Order::default(),
+            clock: ClockWatch::default(),
+            counters_due_ns: 0,
+            counted: Counted::default(),
+            intake: Capture::default(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Enters facts that are known from the start: the node, verdicts.
+    pub fn tell(&mut self, facts: impl IntoIterator<Item = Fact>) {
+        let now_ns = clock::ktime_ns();
+        facts.into_iter().for_each(|fact| self.enter(now_ns, &fact));
+    }
+
+    /// Scans `/proc` and the cgroups into records. To be called once, when everything is attached.
+    ///
+    /// # Errors
+    /// When `/proc` or the cgroup mount cannot be read at all.
+    pub fn scan(&mut self, root: &Path, layout: Option<&facts::cgroups::Layout>) -> Result<(), CaptureError> {
+        let mode = self.parts.argv_mode;
+        let redact = |argv: &mut Vec<u8>| redact_argv(argv, mode);
+        let clk_tck = facts::node::clk_tck();
+        let mut found = Vec::new();
+        Scan { root, layout, clk_tck, redact: &redact }.run(|fact| found.push(fact))?;
+        found.extend(facts::genl::families().unwrap_or_default());
+        self.tell(found);
+        Ok(())
+    }
+
+    /// Waits for a tick or a full ring, then appends to `batch` what is ripe. Returns the instant up to which
+    /// everything that happened is in.
+    ///
+    /// # Errors
+    /// When the rings cannot be waited for.
+    pub fn read(&mut self, batch: &mut Vec<u8>) -> Result<u64, CaptureError> {
+        self.parts.rings.wait(TICK)?;
+        self.drain(batch)
+    }
+
+    /// The same without waiting, and up to this instant: the last records before the end.
+    pub fn finish(&mut self, batch: &mut Vec<u8>) -> u64 {
+        let now_ns = clock::ktime_ns();
+        let _ = self.drain(batch);
+        self.order.release(u64::MAX, batch);
+        now_ns
+    }
+
+    /// What the kernel's counters said when last read.
+    pub fn counts(&self) -> &Counts {
+        &self.counted.counts
+    }
+
+    fn drain(&mut self, batch: &mut Vec<u8>) -> Result<u64, CaptureError> {
+        let mut until_ns = clock::ktime_ns();
+        for _ in 0..DRAINS_MAX {
+            let LiveSource { parts, order, intake, scratch, .. } = self;
+            let argv_mode = parts.argv_mode;
+            let drained = parts.rings.drain(&mut |record| {
+                if !enter_record(order, record, argv_mode, scratch) {
+                    intake.garbled += 1;
+                }
+            });
+            if !drained.more {
+                break;
+            }
+            until_ns = clock::ktime_ns();
+        }
+        let until_ns = until_ns.saturating_sub(SLACK_NS);
+        if let Some(fact) = self.clock.tick(clock::Reading::now()) {
+            self.enter(clock::ktime_ns(), &fact);
+        }
+        if until_ns >= self.counters_due_ns {
+            self.counters_due_ns = until_ns + COUNTERS_NS;
+            self.read_counters();
+        }
+        self.order.release(until_ns, batch);
+        Ok(until_ns)
+    }
+
+    /// Enters what the kernel's counters say was lost, missed or only counted since they were last read.
+    fn read_counters(&mut self) {
+        let counts = match self.parts.counters.read() {
+            Ok(counts) => counts,
+            Err(error) => {
+                tracing::warn!(%error, "losses are not known for now");
+                return;
+            }
+        };
+        // The clock is read after the counters: what they counted happened before it.
+        let now_ns = clock::ktime_ns();
+        for (kind, now) in &counts.tallies {
+            let before = tally(&self.counted.counts, *kind);
+            let (dropped, counted) = (now.dropped - before.dropped, now.counted - before.counted);
+            if dropped + counted > 0 {
+                self.enter(now_ns, &Fact::Loss { kind: *kind, dropped, counted });
+            }
+        }
+        for (reason, now) in &counts.misses {
+            let before = self.counted.counts.misses.iter().find(|(r, _)| r == reason).map_or(0, |(_, n)| *n);
+            if *now > before {
+                self.enter(now_ns, &Fact::Miss { reason: *reason, count: now - before });
+            }
+        }
+        for (key, now) in &counts.flood {
+            self.enter_flood(now_ns, key, now);
+        }
+        self.intake.late += self.order.take_late();
+        let intake = std::mem::take(&mut self.intake);
+        if intake != Capture::default() {
+            self.enter(now_ns, &Fact::Capture(intake));
+        }
+        self.counted.counts = counts;
+    }
+
+    /// Enters a row of exact counts, if it grew.
+    fn enter_flood(&mut self, now_ns: u64, key: &FloodKey, now: &FloodCount) {
+        let before = self.counted.flood.insert(*key, *now).unwrap_or_default();
+        let count = growth(&before, now);
+        if count.spawns + count.lost_ends == 0 {
+            return;
+        }
+        let header =
+            Header { ktime_ns: now_ns, kind: Kind::Flood as u32, len_bytes: size_of::<Flood>() as u32 };
+        let record = Flood { header, key: *key, count, cgroup_id: 0, comm: [0; abi::COMM_BYTES] };
+        self.order.push(record.as_bytes());
+    }
+
+    fn enter(&mut self, ktime_ns: u64, fact: &Fact) {
+        self.scratch.clear();
+        fact::encode(ktime_ns, fact, &mut self.scratch);
+        self.order.push(&self.scratch);
+    }
+}
+
+/// Puts one record of the kernel's into the window, without what must not be kept. False when it is no record.
+fn enter_record(order: &mut Order, record: &[u8], mode: ArgvMode, scratch: &mut Vec<u8>) -> bool {
+    if !decode::header(record).is_ok_and(|header| header.kind == Kind::Exec as u32) {
+        return order.push(record);
+    }
+    scratch.clear();
+    scratch.extend_from_slice(record);
+    // Padding of the ring is not part of the record.
+    if let Ok(header) = decode::header(scratch) {
+        scratch.truncate(header.len_bytes as usize);
+    }
+    redact_exec_record(scratch, mode).is_ok() && order.push(scratch)
+}
+
+fn tally(counts: &Counts, kind: Kind) -> Tally {
+    counts.tallies.iter().find(|(known, _)| *known == kind).map_or_else(Tally::default, |(_, tally)| *tally)
+}
+
+/// What a row of exact counts grew by; its times are those of the growth as far as is known.
+fn growth(before: &FloodCount, now: &FloodCount) -> FloodCount {
+    FloodCount {
+        spawns: now.spawns - before.spawns,
+        lost_ends: now.lost_ends - before.lost_ends,
+        failed: now.failed - before.failed,
+        wall_ns: now.wall_ns - before.wall_ns,
+        on_cpu_ns: now.on_cpu_ns - before.on_cpu_ns,
+        runnable_ns: now.runnable_ns - before.runnable_ns,
+        blocked_ns: now.blocked_ns - before.blocked_ns,
+        first_ns: if before.last_ns > 0 { before.last_ns } else { now.first_ns },
+        last_ns: now.last_ns,
+    }
+}
