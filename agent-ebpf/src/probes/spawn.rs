@@ -112,7 +112,8 @@ fn new_thread(born: Born, who: Task) {
         ring::only_count(Kind::Spawn);
         return;
     }
-    send(&born, identity(born.spawner), who, 0, 0);
+    let begun_ns = clone_begun(born.spawner, born.now);
+    send(&Born { begun_ns, ..born }, identity(born.spawner), who, 0, 0);
 }
 
 #[inline(always)]

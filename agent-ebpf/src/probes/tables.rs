@@ -41,6 +41,8 @@ pub struct TaskRow {
     pub clone_begun_ns: u64,
     /// When it entered the send it is in.
     pub send_begun_ns: u64,
+    /// The socket of that send, for the rung whose end does not know it.
+    pub send_socket: u64,
     /// When it began to wait for a child, and
     pub wait_begun_ns: u64,
     /// its time in run queues and
@@ -168,7 +170,7 @@ pub fn add_task(key: u64, process: u64, state: u32, now_ns: u64) -> Option<&'sta
     Some(row)
 }
 
-/// The running thread's row; it is tracked from now on if it was not.
+/// The running thread's row; the thread is tracked from now on if it was not.
 #[inline(always)]
 pub fn track_current(current: *const TaskStruct, now_ns: u64) -> Option<&'static mut TaskRow> {
     let key = address(current);

@@ -161,15 +161,15 @@ fn load(options: &Options, btf: &Btf<'_>, offsets: &Offsets) -> Result<Ebpf, Att
     // Nothing is relocated by aya: the offsets above take the place of that.
     loader.btf(None);
     for (name, value) in words.iter().chain(offsets.globals()) {
-        loader.override_global(name, value, false);
+        loader.override_global(name, value, true);
     }
     for (name, value) in &ring_sizes {
-        loader.override_global(name, value, false);
+        loader.override_global(name, value, true);
     }
     loader
         .override_global(globals::SYSCALL_CLASS, &classes, true)
-        .override_global(globals::SEND_CALLS, &sends, false)
-        .override_global(globals::RECEIVE_CALLS, &receives, false)
+        .override_global(globals::SEND_CALLS, &sends, true)
+        .override_global(globals::RECEIVE_CALLS, &receives, true)
         .map_max_entries("LIFE", options.life_ring_bytes)
         .map_max_entries("NETLINK", options.netlink_ring_bytes)
         .load(OBJECT)
