@@ -20,6 +20,8 @@ use std::path::Path;
 pub const PROCESSES_MAX: usize = 32_768;
 /// Read at most of `stat`, `status` and `cgroup`: each is one page or less but for the last of many v1 lines.
 const TEXT_BYTES_MAX: usize = 16 << 10;
+/// Asked for at first, which is more than most of these files hold.
+const PAGE_BYTES: usize = 4 << 10;
 /// `PF_KTHREAD` (linux/sched.h): a thread of the kernel.
 const PF_KTHREAD: u64 = 0x0020_0000;
 /// What the kernel adds to the link of a file that was removed.
@@ -202,7 +204,8 @@ impl Directory {
         OpenOptions::new().read(true).custom_flags(flags).open(path).map(Directory)
     }
 
-    /// At most `max` bytes of a file.
+    /// At most `max` bytes of a file. procfs gives what there is, so a read that gives less than asked for was
+    /// the last, and none is spent on finding the end.
     fn read(&self, name: &CStr, max: usize) -> io::Result<Vec<u8>> {
         let flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NOFOLLOW;
         // SAFETY: the descriptor is open and the name ends in NUL.
@@ -211,10 +214,17 @@ impl Directory {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: the descriptor is new and nobody else's.
-        let file = unsafe { File::from_raw_fd(fd) };
-        let mut bytes = Vec::with_capacity(max.min(1024));
-        file.take(max as u64).read_to_end(&mut bytes)?;
-        Ok(bytes)
+        let mut file = unsafe { File::from_raw_fd(fd) };
+        let mut bytes = vec![0; max.min(PAGE_BYTES)];
+        let mut len = 0;
+        loop {
+            len += file.read(&mut bytes[len..])?;
+            if len < bytes.len() || len == max {
+                bytes.truncate(len);
+                return Ok(bytes);
+            }
+            bytes.resize(max.min(len * 2), 0);
+        }
     }
 
     /// Where a link points, without going there.
