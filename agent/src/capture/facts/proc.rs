@@ -37,8 +37,8 @@ pub struct Reader<'a> {
     pub clk_tck: u32,
     /// Which line of `/proc/PID/cgroup` names the cgroup; `None` for none.
     pub hierarchy: Option<u32>,
-    /// Takes what must not be kept out of an argv (NUL-separated, perhaps cut).
-    pub redact: &'a dyn Fn(&mut Vec<u8>),
+    /// Takes out of a process's argv what must not be kept; the last thing done to it.
+    pub redact: &'a dyn Fn(&mut Process),
 }
 
 impl Reader<'_> {
@@ -78,12 +78,11 @@ impl Reader<'_> {
             path.truncate(path.len() - DELETED.len());
         }
         let script = script(stat.comm, &path, &argv).map(<[u8]>::to_vec);
-        (self.redact)(&mut argv);
 
         let lines = directory.read(c"cgroup", TEXT_BYTES_MAX).unwrap_or_default();
         let mut lines = lines.split(|byte| *byte == b'\n').filter_map(split_line);
         let cgroup = lines.find(|(hierarchy, ..)| Some(*hierarchy) == self.hierarchy);
-        Some(Process {
+        let mut process = Process {
             tgid,
             start_ns: stat.start_ticks.saturating_mul(tick_ns(self.clk_tck)),
             start_exact: false,
@@ -103,7 +102,9 @@ impl Reader<'_> {
             threads: stat.threads,
             uid: status.uid,
             exited: stat.has_exited().then_some(Exited { exit_ns: 0, status: stat.exit_status }),
-        })
+        };
+        (self.redact)(&mut process);
+        Some(process)
     }
 }
 

@@ -50,7 +50,8 @@ impl Fake {
 }
 
 fn scan(proc: &Path, hierarchy: Option<u32>) -> Vec<Process> {
-    let redact = |argv: &mut Vec<u8>| {
+    let redact = |process: &mut Process| {
+        let argv = &mut process.argv.0;
         if let Some(at) = argv.windows(6).position(|word| word == b"secret") {
             argv.splice(at..at + 6, *b"***");
         }
