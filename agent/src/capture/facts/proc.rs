@@ -93,8 +93,9 @@ impl Reader<'_> {
             exec_ns: 0,
             comm: stat.comm.into(),
             script: script.is_some(),
+            // Of a script this is not known: the link is its interpreter's.
+            path_deleted: path_deleted && script.is_none(),
             path: script.unwrap_or(path).as_slice().into(),
-            path_deleted,
             argv: argv.as_slice().into(),
             argv_cut,
             cgroup_id: cgroup.and_then(|(_, _, path)| cgroup_id(path)).unwrap_or(0),

@@ -163,7 +163,14 @@ fn removed_files_and_scripts() {
     for (comm, exe, words, path, deleted, is_script) in [
         ("kubelet", "/bin/kubelet (deleted)", vec!["kubelet"], "/bin/kubelet", true, false),
         ("deploy.sh", "/bin/dash", vec!["/bin/sh", "/opt/deploy.sh", "now"], "/opt/deploy.sh", false, true),
-        ("deploy.sh", "/bin/dash", vec!["/bin/sh", "-e", "./deploy.sh"], "./deploy.sh", false, true),
+        (
+            "deploy.sh",
+            "/bin/dash (deleted)",
+            vec!["/bin/sh", "-e", "./deploy.sh"],
+            "./deploy.sh",
+            false,
+            true,
+        ),
         (
             "a-very-long-nam",
             "/bin/dash",
