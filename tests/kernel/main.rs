@@ -1,3 +1,4 @@
 //! Tests on a live kernel: they need root.
 
+mod facts;
 mod witnesses;

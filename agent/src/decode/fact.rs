@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use slowpod_ebpf::abi::{self, Header, Kind, Miss};
 use zerocopy::IntoBytes;
 
-/// Longest fact record accepted, in bytes: the largest true one, a process with path, argv and comm full of
-/// bytes that are five characters each in JSON, is under 5 KiB.
+/// Longest fact record accepted, in bytes. The longest true one, a process whose path (`PATH_MAX`), argv and
+/// comm are all bytes of five characters each in JSON, takes a third of it.
 pub const RECORD_BYTES_MAX: usize = 64 << 10;
 
 /// Something learnt from outside the rings.

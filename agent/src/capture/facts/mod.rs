@@ -7,7 +7,7 @@ pub mod genl;
 pub mod node;
 pub mod proc;
 
-use crate::decode::fact::Fact;
+use crate::decode::fact::{Fact, Process};
 use crate::decode::raw_text::RawText;
 use cgroups::Layout;
 use slowpod_ebpf::abi::cgroup::PATH_BYTES;
@@ -24,8 +24,8 @@ pub struct Scan<'a> {
     pub layout: Option<&'a Layout>,
     /// Ticks per second of the times in `/proc`.
     pub clk_tck: u32,
-    /// Takes what must not be kept out of an argv (NUL-separated, perhaps cut).
-    pub redact: &'a dyn Fn(&mut Vec<u8>),
+    /// Takes out of a process's argv what must not be kept.
+    pub redact: &'a dyn Fn(&mut Process),
 }
 
 impl Scan<'_> {

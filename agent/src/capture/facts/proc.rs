@@ -20,6 +20,8 @@ use std::path::Path;
 pub const PROCESSES_MAX: usize = 32_768;
 /// Read at most of `stat`, `status` and `cgroup`: each is one page or less but for the last of many v1 lines.
 const TEXT_BYTES_MAX: usize = 16 << 10;
+/// Asked for at first, which is more than most of these files hold.
+const PAGE_BYTES: usize = 4 << 10;
 /// `PF_KTHREAD` (linux/sched.h): a thread of the kernel.
 const PF_KTHREAD: u64 = 0x0020_0000;
 /// What the kernel adds to the link of a file that was removed.
@@ -35,8 +37,8 @@ pub struct Reader<'a> {
     pub clk_tck: u32,
     /// Which line of `/proc/PID/cgroup` names the cgroup; `None` for none.
     pub hierarchy: Option<u32>,
-    /// Takes what must not be kept out of an argv (NUL-separated, perhaps cut).
-    pub redact: &'a dyn Fn(&mut Vec<u8>),
+    /// Takes out of a process's argv what must not be kept; the last thing done to it.
+    pub redact: &'a dyn Fn(&mut Process),
 }
 
 impl Reader<'_> {
@@ -76,12 +78,11 @@ impl Reader<'_> {
             path.truncate(path.len() - DELETED.len());
         }
         let script = script(stat.comm, &path, &argv).map(<[u8]>::to_vec);
-        (self.redact)(&mut argv);
 
         let lines = directory.read(c"cgroup", TEXT_BYTES_MAX).unwrap_or_default();
         let mut lines = lines.split(|byte| *byte == b'\n').filter_map(split_line);
         let cgroup = lines.find(|(hierarchy, ..)| Some(*hierarchy) == self.hierarchy);
-        Some(Process {
+        let mut process = Process {
             tgid,
             start_ns: stat.start_ticks.saturating_mul(tick_ns(self.clk_tck)),
             start_exact: false,
@@ -92,8 +93,9 @@ impl Reader<'_> {
             exec_ns: 0,
             comm: stat.comm.into(),
             script: script.is_some(),
+            // Of a script this is not known: the link is its interpreter's.
+            path_deleted: path_deleted && script.is_none(),
             path: script.unwrap_or(path).as_slice().into(),
-            path_deleted,
             argv: argv.as_slice().into(),
             argv_cut,
             cgroup_id: cgroup.and_then(|(_, _, path)| cgroup_id(path)).unwrap_or(0),
@@ -101,7 +103,9 @@ impl Reader<'_> {
             threads: stat.threads,
             uid: status.uid,
             exited: stat.has_exited().then_some(Exited { exit_ns: 0, status: stat.exit_status }),
-        })
+        };
+        (self.redact)(&mut process);
+        Some(process)
     }
 }
 
@@ -202,7 +206,8 @@ impl Directory {
         OpenOptions::new().read(true).custom_flags(flags).open(path).map(Directory)
     }
 
-    /// At most `max` bytes of a file.
+    /// At most `max` bytes of a file. procfs gives what there is, so a read that gives less than asked for was
+    /// the last, and none is spent on finding the end.
     fn read(&self, name: &CStr, max: usize) -> io::Result<Vec<u8>> {
         let flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NOFOLLOW;
         // SAFETY: the descriptor is open and the name ends in NUL.
@@ -211,10 +216,17 @@ impl Directory {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: the descriptor is new and nobody else's.
-        let file = unsafe { File::from_raw_fd(fd) };
-        let mut bytes = Vec::with_capacity(max.min(1024));
-        file.take(max as u64).read_to_end(&mut bytes)?;
-        Ok(bytes)
+        let mut file = unsafe { File::from_raw_fd(fd) };
+        let mut bytes = vec![0; max.min(PAGE_BYTES)];
+        let mut len = 0;
+        loop {
+            len += file.read(&mut bytes[len..])?;
+            if len < bytes.len() || len == max {
+                bytes.truncate(len);
+                return Ok(bytes);
+            }
+            bytes.resize(max.min(len * 2), 0);
+        }
     }
 
     /// Where a link points, without going there.

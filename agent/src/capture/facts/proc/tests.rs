@@ -50,7 +50,8 @@ impl Fake {
 }
 
 fn scan(proc: &Path, hierarchy: Option<u32>) -> Vec<Process> {
-    let redact = |argv: &mut Vec<u8>| {
+    let redact = |process: &mut Process| {
+        let argv = &mut process.argv.0;
         if let Some(at) = argv.windows(6).position(|word| word == b"secret") {
             argv.splice(at..at + 6, *b"***");
         }
@@ -162,7 +163,14 @@ fn removed_files_and_scripts() {
     for (comm, exe, words, path, deleted, is_script) in [
         ("kubelet", "/bin/kubelet (deleted)", vec!["kubelet"], "/bin/kubelet", true, false),
         ("deploy.sh", "/bin/dash", vec!["/bin/sh", "/opt/deploy.sh", "now"], "/opt/deploy.sh", false, true),
-        ("deploy.sh", "/bin/dash", vec!["/bin/sh", "-e", "./deploy.sh"], "./deploy.sh", false, true),
+        (
+            "deploy.sh",
+            "/bin/dash (deleted)",
+            vec!["/bin/sh", "-e", "./deploy.sh"],
+            "./deploy.sh",
+            false,
+            true,
+        ),
         (
             "a-very-long-nam",
             "/bin/dash",
