@@ -238,5 +238,6 @@ fn process_fact(process: &crate::enrich::processes::Process) -> fact::Process {
         cgroup_id: process.cgroup_id,
         inner_pid: process.inner_pid,
         uid: process.uid,
+        gone: process.gone,
     }
 }

@@ -124,6 +124,9 @@ pub struct Process {
     pub inner_pid: u32,
     /// Real user id.
     pub uid: u32,
+    /// It had already ended; it is told of because records about its children may follow.
+    #[serde(default)]
+    pub gone: bool,
 }
 
 /// How a probe fared.

@@ -4,6 +4,7 @@
 //! tombstone for records about processes that ended in it, until the id is given to another directory.
 
 use super::identity::{Identity, identify};
+use super::text;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Directories remembered in all, tombstones included.
@@ -11,10 +12,13 @@ pub const CGROUPS_MAX: usize = 32_768;
 /// Tombstones kept; a node churns through some ten thousand pods a day at most.
 pub const TOMBSTONES_MAX: usize = 4_096;
 
+/// Longest path kept as text: what a record holds, with every byte escaped.
+const PATH_TEXT_BYTES: usize = 4 * slowpod_ebpf::abi::cgroup::PATH_BYTES;
+
 /// One cgroup directory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cgroup {
-    /// Path relative to the hierarchy's root.
+    /// Path relative to the hierarchy's root, made safe: a container may name its own directories.
     pub path: String,
     /// Whose it is.
     pub identity: Identity,
@@ -35,11 +39,12 @@ pub struct Cgroups {
 
 impl Cgroups {
     /// Adds a directory. An id seen before is another directory now.
-    pub fn made(&mut self, id: u64, path: String, made_ns: u64) {
+    pub fn made(&mut self, id: u64, path: &[u8], made_ns: u64) {
         if self.known.len() >= CGROUPS_MAX && !self.known.contains_key(&id) {
             self.refused += 1;
             return;
         }
+        let path = text::safe(path, PATH_TEXT_BYTES).into_owned();
         let identity = identify(&path);
         self.known.insert(id, Cgroup { path, identity, made_ns, gone_ns: None });
     }
@@ -90,10 +95,10 @@ mod tests {
     #[test]
     fn a_reused_id_is_the_new_directory() {
         let mut cgroups = Cgroups::default();
-        cgroups.made(5, "/kubepods/pod11111111-1111-1111-1111-111111111111".into(), 1);
+        cgroups.made(5, b"/kubepods/pod11111111-1111-1111-1111-111111111111", 1);
         cgroups.gone(5, 2);
         assert!(matches!(cgroups.identity(5), Identity::Pod(_)), "late records still find it");
-        cgroups.made(5, "/system.slice/cron.service".into(), 3);
+        cgroups.made(5, b"/system.slice/cron.service", 3);
         assert!(matches!(cgroups.identity(5), Identity::Host(_)));
         assert_eq!(cgroups.living().count(), 1);
     }
@@ -106,11 +111,11 @@ mod tests {
     #[test]
     fn old_tombstones_go_but_never_a_directory_made_again() {
         let mut cgroups = Cgroups::default();
-        cgroups.made(1, "/a".into(), 1);
+        cgroups.made(1, b"/a", 1);
         cgroups.gone(1, 2);
-        cgroups.made(1, "/b".into(), 3);
+        cgroups.made(1, b"/b", 3);
         for id in 2..=(TOMBSTONES_MAX as u64 + 10) {
-            cgroups.made(id, format!("/c{id}"), 4);
+            cgroups.made(id, format!("/c{id}").as_bytes(), 4);
             cgroups.gone(id, 5);
         }
         assert_eq!(cgroups.get(1).map(|c| c.path.as_str()), Some("/b"));
