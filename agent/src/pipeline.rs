@@ -238,6 +238,7 @@ fn process_fact(process: &crate::enrich::processes::Process) -> fact::Process {
         cgroup_id: process.cgroup_id,
         inner_pid: process.inner_pid,
         uid: process.uid,
+        exited: process.gone.then_some(fact::Exited { exit_ns: 0, status: 0 }),
         ..fact::Process::default()
     }
 }

@@ -24,13 +24,12 @@ use slowpod_ebpf::{
 
 use super::{
     kernel::{
-        OFF_REGS_ARG1, OFF_REGS_ARG2, OFF_REGS_CALL_ARG0, OFF_REGS_CALL_RESULT,
-        OFF_REGS_SYSCALL, OFF_SK_FAMILY, OFF_SK_PROTOCOL, OFF_SOCKET_SK, OFF_TASK_MM, Regs, Sock, Socket,
-        TaskStruct, address, cgroup_id, comm, current, entry_regs, identity, is_own, now_ns,
+        OFF_REGS_ARG1, OFF_REGS_ARG2, OFF_REGS_CALL_ARG0, OFF_REGS_CALL_RESULT, OFF_REGS_SYSCALL,
+        OFF_SK_FAMILY, OFF_SK_PROTOCOL, OFF_SOCKET_SK, OFF_TASK_MM, Regs, Sock, Socket, TaskStruct, address,
+        cgroup_id, comm, current, entry_regs, identity, is_own, now_ns,
     },
     ring::{self, Ring},
-    settings,
-    tables,
+    settings, tables,
     text::user_value,
 };
 use aya_ebpf::EbpfContext;

@@ -49,6 +49,8 @@ pub struct Process {
     pub uid: u32,
     /// Threads it made while watched, the main one not counted.
     pub threads_made: u32,
+    /// It has ended, and is kept for late records about it.
+    pub gone: bool,
 }
 
 /// Longest text of a path, in bytes.
@@ -142,6 +144,8 @@ impl Processes {
 
     /// Notes that a process ended: it stays for late records about it, until enough others have ended.
     pub fn end(&mut self, id: ProcId) {
+        let Some(process) = self.known.get_mut(&id).filter(|process| !process.gone) else { return };
+        process.gone = true;
         self.ended.push_back(id);
         while self.ended.len() > self.ended_max {
             if let Some(old) = self.ended.pop_front() {

@@ -46,14 +46,16 @@ pub struct ClassStats {
     pub running: u64,
     /// Spawns that were only counted (see `abi/flood.rs`); their times are in the sums, not in `busy`.
     pub counted: u64,
-    /// Of the counted, those that failed.
+    /// Of the counted, and of those whose end was lost to the flood, how many failed.
     pub counted_failed: u64,
+    /// Spawns whose end was never seen, though they are gone.
+    pub ends_lost: u64,
     /// How the ended ones ended.
     pub outcomes: Outcomes,
     /// Sum of wall times, spawn to exit.
     pub wall_ns: u64,
     /// Time covered by at least one of them, from the clone call to the exit (or the reap, when the spawner
-    /// was waiting for it).
+    /// was waiting for it). Counted ones cover all from the first to the last of them; workers are left out.
     pub busy: Union,
     /// Main threads' splits, which add up to `wall_ns` less the counted ones.
     pub split: Split,
@@ -82,9 +84,9 @@ pub struct ClassStats {
 }
 
 impl ClassStats {
-    /// Spawns in all: ended, running and counted.
+    /// Spawns in all: ended, running, counted, and those whose end was lost.
     pub fn spawns(&self) -> u64 {
-        self.ended + self.running + self.counted
+        self.ended + self.running + self.counted + self.ends_lost
     }
 
     /// Adds a spawn that ended. `begun_ns` is when the spawner entered the clone call.
@@ -92,7 +94,6 @@ impl ClassStats {
         self.ended += 1;
         self.outcomes.count(exit.status);
         self.wall_ns += exit.header.ktime_ns.saturating_sub(exit.spawned_ns);
-        self.busy.add(begun_ns, exit.header.ktime_ns);
         self.split.add(&exit.main);
         self.on_cpu_ns += exit.threads.on_cpu_ns;
         self.runnable_ns += exit.threads.runnable_ns;

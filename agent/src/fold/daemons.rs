@@ -28,7 +28,7 @@ pub struct DaemonKey {
 }
 
 /// A daemon and what it did.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Daemon {
     /// Its processes, latest last as far as [`MEMBERS_MAX`] allows.
     pub members: BTreeSet<ProcId>,
@@ -53,9 +53,10 @@ pub struct Daemon {
 }
 
 /// All daemons.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Daemons {
     known: BTreeMap<DaemonKey, Daemon>,
+    loops_max: usize,
     /// Daemons that had to make room.
     pub evicted: u64,
 }
@@ -77,27 +78,48 @@ pub fn key_of(processes: &Processes, id: ProcId) -> Option<DaemonKey> {
     })
 }
 
+impl Daemon {
+    fn new(loops_max: usize) -> Self {
+        Daemon {
+            members: BTreeSet::new(),
+            member_count: 0,
+            latest: ProcId::default(),
+            comm: Arc::default(),
+            name: Arc::default(),
+            path: Arc::default(),
+            series: Series::new(loops_max),
+            netlink: NetlinkTable::default(),
+            last_ns: 0,
+            threads_made: 0,
+        }
+    }
+}
+
 impl Daemons {
+    /// No daemons yet; the latest `loops_max` loops of each will be kept.
+    pub fn new(loops_max: usize) -> Self {
+        Daemons { known: BTreeMap::new(), loops_max, evicted: 0 }
+    }
+
     /// The daemon of a spawner, made when new. `None` for a process that is not known.
     pub fn of(&mut self, processes: &Processes, id: ProcId, now_ns: u64) -> Option<(DaemonKey, &mut Daemon)> {
+        let process = processes.get(id)?;
         let key = key_of(processes, id)?;
         if !self.known.contains_key(&key) {
             self.make_room();
         }
-        let daemon = self.known.entry(key.clone()).or_default();
+        let loops_max = self.loops_max;
+        let daemon = self.known.entry(key.clone()).or_insert_with(|| Daemon::new(loops_max));
         daemon.last_ns = daemon.last_ns.max(now_ns);
-        if daemon.latest != id
-            && let Some(process) = processes.get(id)
-        {
-            daemon.latest = id;
-            daemon.comm = process.comm.clone();
-            daemon.path = process.path.clone();
-            daemon.name = process.argv_class.clone();
-            if daemon.members.insert(id) {
-                daemon.member_count += 1;
-                if daemon.members.len() > MEMBERS_MAX {
-                    daemon.members.pop_first();
-                }
+        daemon.latest = id;
+        // Each time, since a process older than the agent may become another program later.
+        daemon.comm = process.comm.clone();
+        daemon.path = process.path.clone();
+        daemon.name = process.argv_class.clone();
+        if daemon.members.insert(id) {
+            daemon.member_count += 1;
+            if daemon.members.len() > MEMBERS_MAX {
+                daemon.members.pop_first();
             }
         }
         Some((key, daemon))

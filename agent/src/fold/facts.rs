@@ -1,12 +1,14 @@
-//! Facts, cgroups and netlink, taken into the state.
+//! Facts and cgroups, taken into the state.
 
-use super::{SENDERS_MAX, Sender, State};
+use super::State;
 use crate::decode::{self, Fact};
 use crate::enrich::argv_class::{CommandLine, argv_class};
 use crate::enrich::{ProcId, processes::Process, text};
-use slowpod_ebpf::abi::{self, cgroup::CgroupMove, exec, netlink::NetlinkError, netlink::NetlinkSend};
+use slowpod_ebpf::abi::{self, cgroup::CgroupMove, exec};
 
 pub use crate::decode::fact::{Node, Probe};
+
+/// Longest text taken from a fact: the longest argv, with every byte escaped.
 
 pub(super) fn apply(state: &mut State, now_ns: u64, fact: Fact) {
     let in_window = state.window.holds(now_ns);
@@ -71,13 +73,23 @@ impl State {
             scanned_ppid: fact.ppid,
             uid: fact.uid,
             threads_made: 0,
+            gone: false,
         });
+        if fact.exited.is_some() {
+            self.processes.end(id);
+        }
     }
 
     fn gone(&mut self, id: ProcId) {
-        if self.children.remove(&id).is_some() {
+        if let Some(child) = self.children.remove(&id) {
             self.loss.ends_swept += 1;
             self.uncollected.forget(id);
+            if let Some(process) = self.processes.get(id)
+                && let Some(daemon) = child.daemon.as_ref().and_then(|key| self.daemons.get_mut(key))
+            {
+                let class = super::life::class_of(process, child.timing.worker);
+                daemon.series.lost(id, &child.timing, &class);
+            }
         }
         self.processes.end(id);
     }
@@ -99,74 +111,6 @@ impl State {
             && let Some(process) = self.processes.get_mut(id)
         {
             process.cgroup_id = moved.cgroup_id;
-        }
-    }
-
-    pub(super) fn netlink_send(&mut self, send: &NetlinkSend) {
-        let now_ns = send.header.ktime_ns;
-        let id = self.known_or_stub(&send.task, &send.comm, send.cgroup_id);
-        let sender = self.sender(id);
-        match &sender {
-            Sender::Children(key, class) => {
-                if let Some(child) = self.children.get(&id)
-                    && let Some(own) =
-                        self.daemons.get_mut(key).and_then(|daemon| daemon.series.at(child.timing.begun_ns))
-                {
-                    own.class(class).netlink.send(send);
-                }
-            }
-            Sender::Process(_) => {}
-        }
-        // A daemon's own sends belong to the loop it is in, whether or not it is a child itself.
-        if let Some(key) = super::daemons::key_of(&self.processes, id)
-            && let Some(daemon) = self.daemons.get_mut(&key)
-            && let Some(own) = daemon.series.loops.back_mut()
-            && now_ns.saturating_sub(own.end_ns) <= super::loops::LOOP_GAP_NS
-        {
-            own.netlink.send(send);
-        }
-        if !self.window.holds(now_ns) {
-            return;
-        }
-        if send.flags & (abi::netlink::FLAG_WALK_CUT | abi::netlink::FLAG_UNREAD) != 0 {
-            self.loss.netlink_cut += u64::from(send.sends);
-        }
-        self.total_netlink(id, send);
-        if self.senders.len() >= SENDERS_MAX && !self.senders.contains_key(&sender) {
-            self.loss.evict("netlink_senders", 1);
-            return;
-        }
-        self.senders.entry(sender).or_default().send(send);
-    }
-
-    pub(super) fn netlink_error(&mut self, error: &NetlinkError) {
-        if !self.window.holds(error.header.ktime_ns) {
-            return;
-        }
-        let id = self.known_or_stub(&error.task, &error.comm, 0);
-        let sender = self.sender(id);
-        if let Some(table) = self.senders.get_mut(&sender) {
-            table.refused(error);
-        }
-        if let Sender::Children(key, class) = &sender
-            && let Some(child) = self.children.get(&id)
-            && let Some(own) =
-                self.daemons.get_mut(key).and_then(|daemon| daemon.series.at(child.timing.begun_ns))
-        {
-            own.class(class).netlink.refused(error);
-        }
-    }
-
-    fn total_netlink(&mut self, id: ProcId, send: &NetlinkSend) {
-        let name = self.processes.get(id).map(|p| p.argv_class.clone()).unwrap_or_default();
-        let mut once = super::netlink::NetlinkTable::default();
-        once.send(send);
-        let State { genl, totals, .. } = self;
-        for (key, sums) in once.rows() {
-            let family = |id: u16| genl.get(&id).map(String::as_str);
-            let message =
-                decode::netlink_names::message_name(key.protocol, key.message_type, key.command, &family);
-            totals.netlink.row(&name, &message.as_ref().into()).add(sums);
         }
     }
 }

@@ -1,10 +1,12 @@
 //! Lives of processes: spawned, became a program, ended, collected. In: those records. Out: the process
 //! table kept true, and each spawn credited to its daemon's sync loop.
 
+use super::class::ClassStats;
 use super::daemons::{self, DaemonKey};
 use super::failed::FailedKey;
-use super::loops;
-use super::{Sender, State};
+use super::netlink::NetlinkTable;
+use super::uncollected::EndedChild;
+use super::{State, loops};
 use crate::decode;
 use crate::enrich::{
     ProcId,
@@ -13,13 +15,10 @@ use crate::enrich::{
     text,
 };
 use slowpod_ebpf::abi::{self, exec, exit::Exit, flood, reap::Reap, spawn, spawn::Spawn};
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// Longest path kept as text, in bytes.
 const PATH_TEXT_BYTES: usize = 256;
-/// Ended children remembered until their parent collects them.
-const UNCOLLECTED_MAX: usize = 4_096;
 /// How far up the tree a descendant's time is credited.
 const TREE_DEPTH_MAX: usize = 16;
 
@@ -34,6 +33,22 @@ pub struct Child {
     pub tree_spawns: u64,
     /// and their time on a CPU.
     pub tree_on_cpu_ns: u64,
+    /// What it sent over netlink so far.
+    pub netlink: NetlinkTable,
+}
+
+impl Child {
+    /// A child that has done nothing yet.
+    fn new(timing: loops::Child, daemon: Option<DaemonKey>) -> Self {
+        Child { timing, daemon, tree_spawns: 0, tree_on_cpu_ns: 0, netlink: NetlinkTable::default() }
+    }
+
+    /// Adds what is known of it beside its end to its class.
+    fn add_to(&self, stats: &mut ClassStats) {
+        stats.tree_spawns += self.tree_spawns;
+        stats.tree_on_cpu_ns += self.tree_on_cpu_ns;
+        stats.netlink.merge(&self.netlink);
+    }
 }
 
 /// A process that ended in the window.
@@ -45,35 +60,26 @@ pub struct Ended {
     pub exit: Exit,
     /// Its daemon.
     pub daemon: Option<DaemonKey>,
+    /// What it sent over netlink.
+    pub netlink: NetlinkTable,
 }
 
-/// Children that ended and were not yet collected, and collections that came before the end was seen (the
-/// two happen on different CPUs), by (spawner's pid, the child's pid as the spawner sees it).
-#[derive(Clone, Debug, Default)]
-pub struct Uncollected {
-    alive: BTreeMap<(u32, u32), ProcId>,
-    ended: BTreeMap<(u32, u32), (loops::Child, DaemonKey, Arc<str>, u64)>,
-    early: BTreeMap<(u32, u32), Reap>,
-    order: VecDeque<(u32, u32)>,
-}
-
-/// Argv class of a process for the rows of a loop: a child that never called exec says so.
-pub fn class_of(process: &Process) -> Arc<str> {
-    if process.spawner.is_some() && process.exec_ns == 0 {
-        format!("{} (no exec)", process.comm).into()
-    } else {
-        process.argv_class.clone()
+/// Argv class of a process for the rows of a loop: a child that never called exec says so, and whether it
+/// spawned others in its parent's stead.
+pub fn class_of(process: &Process, worker: bool) -> Arc<str> {
+    if process.spawner.is_none() || process.exec_ns > 0 {
+        return process.argv_class.clone();
     }
+    format!("{} ({})", process.comm, if worker { "worker" } else { "no exec" }).into()
 }
 
 impl State {
     pub(super) fn spawn(&mut self, spawn: &Spawn) {
         let now_ns = spawn.header.ktime_ns;
-        let spawner = self.known_or_stub(&spawn.spawner, &spawn.comm, spawn.cgroup_id);
+        let in_window = self.window.holds(now_ns);
+        let spawner = self.known_or_stub(now_ns, &spawn.spawner, &spawn.comm, spawn.cgroup_id);
         if spawn.flags & spawn::FLAG_THREAD != 0 {
-            if let Some(process) = self.processes.get_mut(spawner) {
-                process.threads_made += 1;
-            }
+            self.thread_made(spawner, in_window);
             return;
         }
         let Some(parent) = self.processes.get(spawner) else { return };
@@ -89,38 +95,66 @@ impl State {
             scanned_ppid: 0,
             cgroup_id: spawn.cgroup_id,
             inner_pid: spawn.inner_pid,
+            gone: false,
             ..parent.clone()
         };
-        let id = child.id;
+        let (id, forked) = (child.id, parent.exec_ns == 0);
         self.processes.put(child);
-        let timing =
-            loops::Child { begun_ns, spawned_ns: now_ns, user_stack: spawn.user_stack, worker: false };
+        self.counts.spawned += u64::from(in_window);
+        if self.processes.get(id).is_none() {
+            return;
+        }
+        let mut timing =
+            loops::Child { begun_ns, spawned_ns: now_ns, user_stack: spawn.user_stack, ..Default::default() };
         let covered_from_ns = self.covered.0;
         let daemon = self.daemons.of(&self.processes, spawner, now_ns).map(|(key, daemon)| {
-            daemon.series.spawn(id, &timing, covered_from_ns);
+            daemon.series.spawn(id, &mut timing, covered_from_ns);
             key
         });
-        // The spawner spawns without having called exec itself: it is a worker.
-        if let Some(worker) = self.children.get_mut(&spawner)
-            && self.processes.get(spawner).is_some_and(|p| p.exec_ns == 0)
-        {
-            worker.timing.worker = true;
+        if forked {
+            self.found_worker(spawner);
         }
-        self.children.insert(id, Child { timing, daemon, tree_spawns: 0, tree_on_cpu_ns: 0 });
+        self.children.insert(id, Child::new(timing, daemon));
         self.uncollected.spawned((spawn.spawner.tgid, spawn.inner_pid), id);
+    }
+
+    fn thread_made(&mut self, maker: ProcId, in_window: bool) {
+        if let Some(process) = self.processes.get_mut(maker) {
+            process.threads_made += 1;
+        }
+        if !in_window {
+            return;
+        }
+        self.counts.threads_made += 1;
+        if let Some(key) = daemons::key_of(&self.processes, maker)
+            && let Some(daemon) = self.daemons.get_mut(&key)
+        {
+            daemon.threads_made += 1;
+        }
+    }
+
+    /// A child spawns without having called exec itself: it is a worker of its daemon.
+    fn found_worker(&mut self, id: ProcId) {
+        let Some(worker) = self.children.get_mut(&id).filter(|child| !child.timing.worker) else { return };
+        worker.timing.worker = true;
+        if let Some(daemon) = worker.daemon.as_ref().and_then(|key| self.daemons.get_mut(key)) {
+            daemon.series.is_worker(id, &worker.timing);
+        }
     }
 
     pub(super) fn exec(&mut self, exec: &decode::Exec<'_>) {
         let fixed = &exec.fixed;
-        let id = self.known_or_stub(&fixed.task, &fixed.comm, fixed.cgroup_id);
+        let now_ns = fixed.header.ktime_ns;
+        let id = self.known_or_stub(now_ns, &fixed.task, &fixed.comm, fixed.cgroup_id);
         let script = fixed.flags & exec::FLAG_SCRIPT != 0;
         let argv_cut = fixed.flags & exec::FLAG_ARGV_CUT != 0;
-        if self.window.holds(fixed.header.ktime_ns) {
+        if self.window.holds(now_ns) {
+            self.counts.execs += 1;
             self.loss.argv_cut += u64::from(argv_cut);
             self.loss.path_cut += u64::from(fixed.flags & exec::FLAG_PATH_CUT != 0);
         }
         let Some(process) = self.processes.get_mut(id) else { return };
-        process.exec_ns = fixed.header.ktime_ns;
+        process.exec_ns = now_ns;
         process.comm = text::comm(&fixed.comm).into();
         process.path = exec.path.into();
         process.argv = exec.argv.into();
@@ -139,11 +173,12 @@ impl State {
 
     pub(super) fn exec_fail(&mut self, fail: &decode::ExecFail<'_>) {
         let now_ns = fail.fixed.header.ktime_ns;
-        let id = self.known_or_stub(&fail.fixed.task, &fail.fixed.comm, fail.fixed.cgroup_id);
+        let id = self.known_or_stub(now_ns, &fail.fixed.task, &fail.fixed.comm, fail.fixed.cgroup_id);
         let daemon = daemons::key_of(&self.processes, id);
         if !self.window.holds(now_ns) {
             return;
         }
+        self.counts.exec_fails += 1;
         let name = daemon.as_ref().map_or_else(|| "unknown".into(), |key| self.daemon_name(key, id));
         let errno = decode::errno::errno_name(fail.fixed.errno);
         *self.totals.exec_fails.row(&name, &errno.into()) += 1;
@@ -153,26 +188,21 @@ impl State {
 
     pub(super) fn exit(&mut self, exit: &Exit) {
         let now_ns = exit.header.ktime_ns;
-        let id = self.known_or_stub(&exit.task, &exit.comm, exit.cgroup_id);
+        let id = self.known_or_stub(now_ns, &exit.task, &exit.comm, exit.cgroup_id);
         let in_window = self.window.holds(now_ns);
-        if in_window {
-            self.loss.split_partial += u64::from(exit.flags & abi::exit::FLAG_SPLIT_PARTIAL != 0);
-        }
-        let child = self.children.remove(&id).or_else(|| self.late_child(exit));
+        let mut child = self.children.remove(&id).unwrap_or_else(|| self.late_child(id, exit));
         let Some(process) = self.processes.get_mut(id) else { return };
         process.cgroup_id = exit.cgroup_id;
         let process = process.clone();
-        let class = class_of(&process);
-        let daemon = child.as_ref().and_then(|child| child.daemon.clone());
-        if let Some(child) = &child
-            && let Some(key) = &daemon
-        {
-            self.end_child(id, child, key, &class, exit);
-        }
+        let class = class_of(&process, child.timing.worker);
+        self.end_child(id, &child, &class, exit);
         self.credit_tree(&process, exit);
         if in_window {
-            self.total_spawn(daemon.as_ref(), &class, exit);
-            self.ended.push_back(Ended { process, exit: *exit, daemon });
+            self.counts.ended += 1;
+            self.loss.split_partial += u64::from(exit.flags & abi::exit::FLAG_SPLIT_PARTIAL != 0);
+            self.total_spawn(child.daemon.as_ref(), &class, exit);
+            let netlink = std::mem::take(&mut child.netlink);
+            self.ended.push_back(Ended { process, exit: *exit, daemon: child.daemon, netlink });
             if self.ended.len() > self.limits.ended_max {
                 self.ended.pop_front();
                 self.loss.evict("ended_processes", 1);
@@ -183,23 +213,24 @@ impl State {
 
     pub(super) fn reap(&mut self, reap: &Reap) {
         let pids = (reap.parent.tgid, reap.child_inner_pid);
-        if let Some((child, key, class, ended_ns)) = self.uncollected.collected(pids, reap)
-            && let Some(daemon) = self.daemons.get_mut(&key)
+        if let Some(child) = self.uncollected.collected(pids, reap)
+            && let Some(daemon) = self.daemons.get_mut(&child.daemon)
         {
-            daemon.series.reap(&child, &class, ended_ns, reap);
+            daemon.series.reap(&child.timing, &child.class, child.ended_ns, reap);
         }
     }
 
     pub(super) fn flood(&mut self, flood: &flood::Flood) {
-        let spawner = self.known_or_stub(&flood.key.spawner, &flood.comm, flood.cgroup_id);
-        let binary = text::safe(cstr(&flood.key.binary), flood::BINARY_BYTES).into_owned();
-        let class: Arc<str> = binary.into();
         let now_ns = flood.header.ktime_ns;
+        let spawner = self.known_or_stub(now_ns, &flood.key.spawner, &flood.comm, flood.cgroup_id);
+        let binary = text::until_nul(&flood.key.binary);
+        let class: Arc<str> = text::safe(binary, 4 * flood::BINARY_BYTES).into();
         let covered_from_ns = self.covered.0;
         let Some((_, daemon)) = self.daemons.of(&self.processes, spawner, now_ns) else { return };
         daemon.series.flood(&class, &flood.count, covered_from_ns);
         let name = daemon.name.clone();
         if self.window.holds(now_ns) {
+            self.counts.counted += flood.count.spawns;
             let row = self.totals.spawns.row(&name, &class);
             row.spawns += flood.count.spawns;
             row.failed += flood.count.failed;
@@ -209,35 +240,22 @@ impl State {
         }
     }
 
-    /// The sender a thread's netlink traffic is summed under.
-    pub(super) fn sender(&self, id: ProcId) -> Sender {
-        let child = self.children.get(&id).and_then(|child| child.daemon.clone());
-        match (child, self.processes.get(id)) {
-            (Some(daemon), Some(process)) => Sender::Children(daemon, class_of(process)),
-            _ => Sender::Process(id),
-        }
-    }
-
     /// The process of a task; a stub for one that neither the scan nor a spawn told of.
-    pub(super) fn known_or_stub(&mut self, task: &abi::Task, comm: &[u8], cgroup_id: u64) -> ProcId {
+    pub(super) fn known_or_stub(
+        &mut self,
+        now_ns: u64,
+        task: &abi::Task,
+        comm: &[u8; abi::COMM_BYTES],
+        cgroup_id: u64,
+    ) -> ProcId {
         if let Some(id) = self.processes.resolve(task) {
             return id;
         }
-        self.loss.unattributed += 1;
+        self.loss.unattributed += u64::from(self.window.holds(now_ns));
         let id = ProcId::of(task);
-        let comm: Arc<str> = text::safe(cstr(comm), abi::COMM_BYTES).into();
-        let (path, argv) = (Arc::default(), Arc::default());
-        let class = comm.clone();
-        self.processes.put(Process {
-            id,
-            exact: true,
-            comm,
-            path,
-            argv,
-            argv_class: class,
-            cgroup_id,
-            ..Process::default()
-        });
+        let comm: Arc<str> = text::comm(comm).into();
+        let argv_class = comm.clone();
+        self.processes.put(Process { id, exact: true, comm, argv_class, cgroup_id, ..Process::default() });
         id
     }
 
@@ -247,40 +265,80 @@ impl State {
         spawning.or_else(|| self.processes.get(id).map(|p| p.argv_class.clone())).unwrap_or_default()
     }
 
-    /// A child whose spawn was before the answer's first record, or was lost: its exit tells enough.
-    fn late_child(&mut self, exit: &Exit) -> Option<Child> {
-        let held = exit.header.ktime_ns.saturating_sub(exit.spawned_ns) < loops::CHILD_HOLD_NS;
-        if exit.spawned_ns == 0 || !held {
-            return None;
-        }
-        let spawner = self.processes.resolve(&exit.spawner)?;
-        let timing = loops::Child {
+    /// A child whose spawn was before the answer's first record, or was lost: its exit tells enough. One
+    /// that lived long, or whose spawner is not known, belongs to no loop.
+    fn late_child(&mut self, id: ProcId, exit: &Exit) -> Child {
+        let spawner = self.processes.resolve(&exit.spawner);
+        let mut timing = loops::Child {
             begun_ns: exit.spawned_ns,
             spawned_ns: exit.spawned_ns,
-            user_stack: 0,
-            worker: false,
+            loop_number: u64::MAX,
+            ..Default::default()
         };
+        if let Some(process) = self.processes.get_mut(id) {
+            if process.spawner.is_none() {
+                (process.spawner, process.spawned_ns, process.exec_ns) =
+                    (spawner, exit.spawned_ns, exit.exec_ns);
+            }
+            if process.begun_ns > 0 {
+                timing.begun_ns = process.begun_ns;
+            }
+        }
+        let short = exit.header.ktime_ns.saturating_sub(exit.spawned_ns) < loops::CHILD_HOLD_NS;
+        let now_ns = exit.header.ktime_ns;
+        let Some(spawner) = spawner.filter(|_| exit.spawned_ns > 0) else { return Child::new(timing, None) };
+        if !short {
+            return Child::new(timing, daemons::key_of(&self.processes, spawner));
+        }
         let covered_from_ns = self.covered.0;
-        let id = ProcId::of(&exit.task);
-        let (key, daemon) = self.daemons.of(&self.processes, spawner, exit.header.ktime_ns)?;
-        daemon.series.spawn(id, &timing, covered_from_ns);
-        Some(Child { timing, daemon: Some(key), tree_spawns: 0, tree_on_cpu_ns: 0 })
+        let daemon = self.daemons.of(&self.processes, spawner, now_ns).map(|(key, daemon)| {
+            daemon.series.spawn(id, &mut timing, covered_from_ns);
+            key
+        });
+        Child::new(timing, daemon)
     }
 
-    fn end_child(&mut self, id: ProcId, child: &Child, key: &DaemonKey, class: &Arc<str>, exit: &Exit) {
+    fn end_child(&mut self, id: ProcId, child: &Child, class: &Arc<str>, exit: &Exit) {
+        let Some(key) = &child.daemon else { return };
         let Some(daemon) = self.daemons.get_mut(key) else { return };
-        daemon.last_ns = daemon.last_ns.max(exit.header.ktime_ns);
-        if let Some(own) = daemon.series.exit(id, &child.timing, class, exit) {
-            let stats = own.class(class);
-            stats.tree_spawns += child.tree_spawns;
-            stats.tree_on_cpu_ns += child.tree_on_cpu_ns;
+        let ended_ns = exit.header.ktime_ns;
+        daemon.last_ns = daemon.last_ns.max(ended_ns);
+        if let Some(stats) = daemon.series.exit(id, &child.timing, class, exit) {
+            child.add_to(stats);
         }
         let inner = self.processes.get(id).map_or(exit.task.tgid, |p| p.inner_pid);
         let pids = (exit.spawner.tgid, inner);
-        let ended_ns = exit.header.ktime_ns;
-        if let Some(reap) = self.uncollected.ended(pids, (child.timing, key.clone(), class.clone(), ended_ns))
-        {
+        let ended = EndedChild { timing: child.timing, daemon: key.clone(), class: class.clone(), ended_ns };
+        if let Some(reap) = self.uncollected.ended(pids, ended) {
             daemon.series.reap(&child.timing, class, ended_ns, &reap);
+        }
+    }
+
+    /// Children still alive at the end of the answer count as running. So do those that only a keyframe told
+    /// of, though no loop of theirs is known.
+    pub(super) fn count_running(&mut self, until_ns: u64) {
+        for process in self.processes.iter().filter(|process| !process.gone) {
+            if let Some(spawner) = process.spawner
+                && !self.children.contains_key(&process.id)
+            {
+                let timing = loops::Child {
+                    begun_ns: process.begun_ns,
+                    spawned_ns: process.spawned_ns,
+                    loop_number: u64::MAX,
+                    ..Default::default()
+                };
+                let daemon = daemons::key_of(&self.processes, spawner);
+                self.children.insert(process.id, Child::new(timing, daemon));
+            }
+        }
+        for (id, child) in &self.children {
+            if let Some(process) = self.processes.get(*id)
+                && let Some(daemon) = child.daemon.as_ref().and_then(|key| self.daemons.get_mut(key))
+                && let Some(stats) =
+                    daemon.series.running(&child.timing, &class_of(process, child.timing.worker), until_ns)
+            {
+                child.add_to(stats);
+            }
         }
     }
 
@@ -306,53 +364,4 @@ impl State {
         row.wall_ns += exit.header.ktime_ns.saturating_sub(exit.spawned_ns);
         row.split.add(&exit.threads);
     }
-}
-
-impl Uncollected {
-    fn spawned(&mut self, pids: (u32, u32), id: ProcId) {
-        self.alive.insert(pids, id);
-        self.ended.remove(&pids);
-        self.early.remove(&pids);
-    }
-
-    /// A child ended; the collection that was seen before it, if any.
-    fn ended(&mut self, pids: (u32, u32), child: (loops::Child, DaemonKey, Arc<str>, u64)) -> Option<Reap> {
-        self.alive.remove(&pids);
-        if let Some(early) = self.early.remove(&pids) {
-            return Some(early);
-        }
-        self.ended.insert(pids, child);
-        self.order.push_back(pids);
-        if self.order.len() > UNCOLLECTED_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.ended.remove(&oldest);
-        }
-        None
-    }
-
-    /// A child turned out to be gone without an end.
-    pub(super) fn forget(&mut self, id: ProcId) {
-        self.alive.retain(|_, alive| *alive != id);
-    }
-
-    /// A child was collected; the child, when its end has been seen.
-    fn collected(
-        &mut self,
-        pids: (u32, u32),
-        reap: &Reap,
-    ) -> Option<(loops::Child, DaemonKey, Arc<str>, u64)> {
-        if let Some(ended) = self.ended.remove(&pids) {
-            return Some(ended);
-        }
-        if self.alive.contains_key(&pids) {
-            self.early.insert(pids, *reap);
-        }
-        None
-    }
-}
-
-/// Bytes up to the first NUL.
-fn cstr(bytes: &[u8]) -> &[u8] {
-    bytes.split(|byte| *byte == 0).next().unwrap_or_default()
 }

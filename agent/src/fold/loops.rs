@@ -21,8 +21,6 @@ pub const LOOP_GAP_NS: u64 = 500_000_000;
 /// A living child holds its loop open this long: a slow `iptables-restore` is part of its resync, a child
 /// that lives longer than this is most likely a daemon itself.
 pub const CHILD_HOLD_NS: u64 = 30_000_000_000;
-/// Loops kept per daemon. The sums over all its loops go on.
-pub const LOOPS_MAX: usize = 128;
 /// Argv classes told apart in one loop; the rest share the row [`OTHER_CLASS`].
 pub const CLASSES_MAX: usize = 48;
 /// Name of the row for classes beyond [`CLASSES_MAX`].
@@ -87,7 +85,7 @@ pub struct Loop {
 }
 
 /// A child that is alive, or ended and not yet collected.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Child {
     /// When its clone call was entered.
     pub begun_ns: u64,
@@ -98,6 +96,8 @@ pub struct Child {
     /// It has spawned children of its own without calling exec: it is a worker of the same daemon, and its
     /// own life says nothing about what the daemon waits for.
     pub worker: bool,
+    /// [`Loop::number`] of the loop it was spawned in.
+    pub loop_number: u64,
 }
 
 impl Loop {
@@ -130,10 +130,16 @@ impl Loop {
     fn touch(&mut self, now_ns: u64) {
         self.end_ns = self.end_ns.max(now_ns);
     }
+
+    /// Gives back the memory that only a loop that goes on needs.
+    fn seal(&mut self) {
+        self.busy.seal();
+        self.classes.values_mut().for_each(|stats| stats.busy.seal());
+    }
 }
 
 /// The loops of one daemon.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Series {
     /// The latest loops, oldest first; the last may still be going on.
     pub loops: VecDeque<Loop>,
@@ -141,12 +147,21 @@ pub struct Series {
     pub begun: u64,
     /// Loops no longer kept.
     pub evicted: u64,
+    loops_max: usize,
 }
 
 impl Series {
+    /// No loops yet; the latest `loops_max` will be kept.
+    pub fn new(loops_max: usize) -> Self {
+        Series { loops: VecDeque::new(), begun: 0, evicted: 0, loops_max }
+    }
+
     /// The loop going on at `now_ns`; a new one if the last is over.
-    pub fn current(&mut self, now_ns: u64, covered_from_ns: u64) -> &mut Loop {
+    fn current(&mut self, now_ns: u64, covered_from_ns: u64) -> &mut Loop {
         if self.loops.back().is_none_or(|last| last.is_over(now_ns)) {
+            if let Some(over) = self.loops.back_mut() {
+                over.seal();
+            }
             self.loops.push_back(Loop {
                 number: self.begun,
                 start_ns: now_ns,
@@ -155,7 +170,7 @@ impl Series {
                 ..Loop::default()
             });
             self.begun += 1;
-            if self.loops.len() > LOOPS_MAX {
+            if self.loops.len() > self.loops_max {
                 self.loops.pop_front();
                 self.evicted += 1;
             }
@@ -164,41 +179,76 @@ impl Series {
         &mut self.loops[last]
     }
 
-    /// The loop a child spawned then belongs to: the latest one that had begun.
-    pub fn at(&mut self, spawned_ns: u64) -> Option<&mut Loop> {
-        self.loops.iter_mut().rev().find(|l| l.start_ns <= spawned_ns)
+    /// The loop of this number, while it is kept.
+    fn numbered(&mut self, number: u64) -> Option<&mut Loop> {
+        let first = self.loops.front()?.number;
+        self.loops.get_mut(usize::try_from(number.checked_sub(first)?).ok()?)
     }
 
-    /// A child was spawned.
-    pub fn spawn(&mut self, id: ProcId, child: &Child, covered_from_ns: u64) {
+    /// A child was spawned. Notes in it which loop it belongs to.
+    pub fn spawn(&mut self, id: ProcId, child: &mut Child, covered_from_ns: u64) {
         let current = self.current(child.begun_ns, covered_from_ns);
+        // Of threads that clone at the same time, the one that began first need not be the first to finish.
+        current.start_ns = current.start_ns.min(child.begun_ns);
         current.touch(child.spawned_ns);
         current.spawned += 1;
         current.alive.insert((child.spawned_ns, id));
         current.peak_alive = current.peak_alive.max(current.alive.len());
+        child.loop_number = current.number;
     }
 
-    /// A child ended.
-    pub fn exit(&mut self, id: ProcId, child: &Child, class: &Arc<str>, exit: &Exit) -> Option<&mut Loop> {
-        let own = self.at(child.begun_ns)?;
+    /// A child turned out to be a worker: from now on it holds no loop open.
+    pub fn is_worker(&mut self, id: ProcId, child: &Child) {
+        if let Some(own) = self.numbered(child.loop_number) {
+            own.alive.remove(&(child.spawned_ns, id));
+        }
+    }
+
+    /// A child ended. Gives the class's sums, for what else is known of it.
+    pub fn exit(
+        &mut self,
+        id: ProcId,
+        child: &Child,
+        class: &Arc<str>,
+        exit: &Exit,
+    ) -> Option<&mut ClassStats> {
+        let now_ns = exit.header.ktime_ns;
+        let is_last = self.loops.back().is_some_and(|last| last.number == child.loop_number);
+        let own = self.numbered(child.loop_number)?;
         own.alive.remove(&(child.spawned_ns, id));
-        let lasted_ns = exit.header.ktime_ns.saturating_sub(child.spawned_ns);
-        if lasted_ns < CHILD_HOLD_NS {
-            own.touch(exit.header.ktime_ns);
-            if !child.worker {
-                own.busy.add(child.begun_ns, exit.header.ktime_ns);
-            }
+        // A worker may outlive the loop it was made in by many others.
+        let belongs = if child.worker {
+            is_last && !own.is_over(now_ns)
+        } else {
+            now_ns.saturating_sub(child.spawned_ns) < CHILD_HOLD_NS
+        };
+        if belongs {
+            own.touch(now_ns);
+        }
+        if belongs && !child.worker {
+            own.busy.add(child.begun_ns, now_ns);
         }
         let stats = own.class(class);
         stats.add_exit(exit, child.begun_ns);
         stats.add_stack(child.user_stack);
-        Some(own)
+        if !child.worker {
+            stats.busy.add(child.begun_ns, now_ns);
+        }
+        Some(stats)
+    }
+
+    /// A child is gone and its end was not seen.
+    pub fn lost(&mut self, id: ProcId, child: &Child, class: &Arc<str>) {
+        if let Some(own) = self.numbered(child.loop_number) {
+            own.alive.remove(&(child.spawned_ns, id));
+            own.class(class).ends_lost += 1;
+        }
     }
 
     /// A child that ended at `ended_ns` was collected. When the spawner was already waiting, the time up to
     /// its return belongs to the spawn.
     pub fn reap(&mut self, child: &Child, class: &Arc<str>, ended_ns: u64, reap: &Reap) {
-        let Some(own) = self.at(child.begun_ns) else { return };
+        let Some(own) = self.numbered(child.loop_number) else { return };
         own.waits.add(reap);
         let prompt = reap.wait_begun_ns > 0 && reap.wait_begun_ns <= ended_ns;
         if prompt && !child.worker {
@@ -208,20 +258,32 @@ impl Series {
         }
     }
 
-    /// Children that were only counted.
+    /// Children that were only counted. `count.first_ns` is that of the row's whole life, so it may lie in an
+    /// earlier flood, loops ago.
     pub fn flood(&mut self, class: &Arc<str>, count: &FloodCount, covered_from_ns: u64) {
-        let current = self.current(count.first_ns.max(covered_from_ns), covered_from_ns);
-        current.touch(count.last_ns);
-        current.counted += count.spawns;
-        current.busy.add(count.first_ns.max(current.start_ns), count.last_ns);
-        let stats = current.class(class);
+        let going_on = self.loops.iter().rev().find(|own| own.start_ns <= count.last_ns);
+        let own = match going_on.filter(|own| !own.is_over(count.last_ns)).map(|own| own.number) {
+            Some(number) => self.numbered(number),
+            None => {
+                let last_end_ns = self.loops.back().map_or(0, |last| last.end_ns);
+                let is_first = count.first_ns > last_end_ns;
+                let start_ns = if is_first { count.first_ns } else { count.last_ns };
+                Some(self.current(start_ns.max(covered_from_ns), covered_from_ns))
+            }
+        };
+        let Some(own) = own else { return };
+        own.touch(count.last_ns);
+        own.counted += count.spawns;
+        let from_ns = count.first_ns.max(own.start_ns);
+        own.busy.add(from_ns, count.last_ns);
+        let stats = own.class(class);
         stats.counted += count.spawns;
         stats.counted_failed += count.failed;
         stats.wall_ns += count.wall_ns;
         stats.on_cpu_ns += count.on_cpu_ns;
         stats.runnable_ns += count.runnable_ns;
         stats.blocked_ns += count.blocked_ns;
-        stats.busy.add(count.first_ns.max(covered_from_ns), count.last_ns);
+        stats.busy.add(from_ns, count.last_ns);
     }
 
     /// Tells duration and busy time of each loop that is over and was not told yet.
@@ -235,22 +297,25 @@ impl Series {
         }
     }
 
-    /// Ends the answer at `until_ns`: children still alive are counted as running, and the last loop is
-    /// open unless the rule says that it is over.
-    pub fn finish(&mut self, until_ns: u64, describe: impl Fn(ProcId) -> Option<(Arc<str>, Child)>) {
-        for own in &mut self.loops {
-            for (_, id) in std::mem::take(&mut own.alive) {
-                let Some((class, child)) = describe(id) else { continue };
-                own.class(&class).running += 1;
-                if until_ns < child.spawned_ns + CHILD_HOLD_NS && !child.worker {
-                    own.busy.add(child.begun_ns, until_ns);
-                    own.class(&class).busy.add(child.begun_ns, until_ns);
-                    own.end_ns = own.end_ns.max(until_ns);
-                }
-            }
+    /// A child is still alive at the end of the answer, `until_ns`.
+    pub fn running(&mut self, child: &Child, class: &Arc<str>, until_ns: u64) -> Option<&mut ClassStats> {
+        let own = self.numbered(child.loop_number)?;
+        if until_ns < child.spawned_ns + CHILD_HOLD_NS && !child.worker {
+            own.busy.add(child.begun_ns, until_ns);
+            own.class(class).busy.add(child.begun_ns, until_ns);
+            own.end_ns = own.end_ns.max(until_ns);
         }
-        if let Some(last) = self.loops.back_mut() {
-            last.open = !last.is_over(until_ns);
+        let stats = own.class(class);
+        stats.running += 1;
+        Some(stats)
+    }
+
+    /// Ends the answer at `until_ns`: says which loops were still going on. To be called after
+    /// [`Series::running`] for each living child.
+    pub fn finish(&mut self, until_ns: u64) {
+        let last = self.loops.len().saturating_sub(1);
+        for (index, own) in self.loops.iter_mut().enumerate() {
+            own.open = own.end_ns >= until_ns || (index == last && !own.is_over(until_ns));
         }
     }
 }

@@ -10,8 +10,10 @@ pub mod life;
 pub mod loops;
 pub mod loss;
 pub mod netlink;
+mod sends;
 pub mod stacks;
 pub mod totals;
+mod uncollected;
 pub mod union;
 
 use crate::decode::{Event, Fact, Garbled};
@@ -32,13 +34,16 @@ use totals::Totals;
 pub struct Limits {
     /// Ended processes kept with all their details.
     pub ended_max: usize,
+    /// Sync loops kept per daemon.
+    pub loops_max: usize,
 }
 
 impl Limits {
     /// For the state that follows live: enough for late records and for collecting parents.
-    pub const LIVE: Limits = Limits { ended_max: 1_024 };
-    /// For answering one query: every child of a 5,000-spawn storm with room to spare.
-    pub const WINDOW: Limits = Limits { ended_max: 16_384 };
+    pub const LIVE: Limits = Limits { ended_max: 1_024, loops_max: 16 };
+    /// For answering one query: every child of a 5,000-spawn storm with room to spare, and ten minutes of a
+    /// daemon that resyncs every second.
+    pub const WINDOW: Limits = Limits { ended_max: 16_384, loops_max: 640 };
 }
 
 /// The time an answer is about, on the monotonic clock.
@@ -72,6 +77,23 @@ pub enum Sender {
 /// Senders kept; the rest are counted as evicted.
 pub const SENDERS_MAX: usize = 2_048;
 
+/// What happened in the window, in numbers that no bound cuts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Processes spawned, told of one by one.
+    pub spawned: u64,
+    /// Processes that were only counted, under flood.
+    pub counted: u64,
+    /// Processes that ended, told of one by one.
+    pub ended: u64,
+    /// Threads made.
+    pub threads_made: u64,
+    /// Successful execs.
+    pub execs: u64,
+    /// Failed execs.
+    pub exec_fails: u64,
+}
+
 /// Everything known at one instant.
 #[derive(Clone, Debug)]
 pub struct State {
@@ -101,6 +123,8 @@ pub struct State {
     pub senders: BTreeMap<Sender, NetlinkTable>,
     /// Failed execs, in the window.
     pub failed: Failed,
+    /// What happened in the window, in numbers.
+    pub counts: Counts,
     /// Stacks by id.
     pub stacks: Stacks,
     /// Sums since the start, for metrics.
@@ -110,7 +134,7 @@ pub struct State {
     /// The start-up scan is in.
     pub scanned: bool,
     limits: Limits,
-    uncollected: life::Uncollected,
+    uncollected: uncollected::Uncollected,
 }
 
 impl State {
@@ -125,17 +149,18 @@ impl State {
             genl: BTreeMap::new(),
             processes: Processes::new(limits.ended_max),
             cgroups: Cgroups::default(),
-            daemons: Daemons::default(),
+            daemons: Daemons::new(limits.loops_max),
             children: BTreeMap::new(),
             ended: VecDeque::new(),
             senders: BTreeMap::new(),
             failed: Failed::default(),
+            counts: Counts::default(),
             stacks: Stacks::default(),
             totals: Totals::default(),
             loss: Loss::default(),
             scanned: false,
             limits,
-            uncollected: life::Uncollected::default(),
+            uncollected: uncollected::Uncollected::default(),
         }
     }
 
@@ -176,13 +201,11 @@ impl State {
 
     /// Ends the answer: what is still going on is counted up to `until_ns`.
     pub fn finish(mut self, until_ns: u64) -> Snapshot {
-        let State { daemons, children, processes, loss, cgroups, failed, stacks, .. } = &mut self;
+        self.count_running(until_ns);
+        let State { daemons, processes, loss, cgroups, failed, stacks, .. } = &mut self;
         for (_, daemon) in daemons.iter_mut() {
-            daemon.series.finish(until_ns, |id| {
-                let child = children.get(&id)?;
-                let class = processes.get(id).map(life::class_of).unwrap_or_default();
-                Some((class, child.timing))
-            });
+            daemon.series.finish(until_ns);
+            loss.evict("loops", daemon.series.evicted);
         }
         loss.evict("daemons", daemons.evicted);
         loss.evict("processes", processes.refused);

@@ -45,6 +45,15 @@ impl Union {
         }
     }
 
+    /// Lets go of the single pieces, for a union that is done but for stragglers: they count from the last
+    /// piece on.
+    pub fn seal(&mut self) {
+        for (start, end) in std::mem::take(&mut self.pieces) {
+            self.summed_ns += end - start;
+            self.summed_until_ns = end;
+        }
+    }
+
     /// Nanoseconds covered by at least one interval.
     pub fn total_ns(&self) -> u64 {
         self.summed_ns + self.pieces.iter().map(|(start, end)| end - start).sum::<u64>()
@@ -105,6 +114,18 @@ mod tests {
         assert_eq!(sum.total_ns(), 3 * PIECES_MAX as u64 * 4);
         assert!(!sum.is_lower_bound());
         sum.add(0, 40);
+        assert!(sum.is_lower_bound());
+    }
+
+    #[test]
+    fn a_sealed_union_keeps_its_length_and_takes_stragglers_from_its_end_on() {
+        let mut sum = Union::default();
+        sum.add(0, 10);
+        sum.add(20, 30);
+        sum.seal();
+        assert_eq!(sum.total_ns(), 20);
+        sum.add(5, 35);
+        assert_eq!(sum.total_ns(), 25);
         assert!(sum.is_lower_bound());
     }
 }
