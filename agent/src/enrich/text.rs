@@ -43,6 +43,11 @@ pub fn until_nul(bytes: &[u8]) -> &[u8] {
     bytes.split(|byte| *byte == 0).next().unwrap_or(bytes)
 }
 
+/// Whether `list`, words separated by single spaces, holds `word`.
+pub fn is_listed(list: &str, word: &[u8]) -> bool {
+    list.split(' ').any(|entry| entry.as_bytes() == word)
+}
+
 /// Longest text of a comm: 15 bytes, each of which may become `\xNN`.
 const COMM_TEXT_BYTES: usize = 64;
 

@@ -1,7 +1,7 @@
 //! How a tool's command line is laid out, and how each layout is read.
 
 use super::{Class, iproute, tools};
-use crate::enrich::text;
+use crate::enrich::text::{self, is_listed};
 
 /// Longest sub-command word of a known tool. Longer ones are values in the wrong place.
 const COMMAND_BYTES: usize = 32;
@@ -148,7 +148,7 @@ fn sub_commands(class: &mut Class, words: &Words, args: &[&[u8]]) {
             return class.push(shown.as_bytes());
         }
         if word.starts_with(b"-") {
-            if listed(words.valued, word) {
+            if is_listed(words.valued, word) {
                 rest.next();
             }
             continue;
@@ -160,7 +160,7 @@ fn sub_commands(class: &mut Class, words: &Words, args: &[&[u8]]) {
             }
             class.push(part);
             taken += 1;
-            if !listed(words.groups, part) || taken == COMMAND_WORDS {
+            if !is_listed(words.groups, part) || taken == COMMAND_WORDS {
                 return;
             }
         }
@@ -192,7 +192,7 @@ fn program_file(class: &mut Class, interpreter: &Interpreter, args: &[&[u8]]) {
     let mut rest = args.iter();
     while let Some(word) = rest.next() {
         if word.starts_with(b"--") && word.len() > 2 {
-            if listed(interpreter.valued_longs, word) {
+            if is_listed(interpreter.valued_longs, word) {
                 rest.next();
             }
             continue;
@@ -227,7 +227,7 @@ fn unwrap<'a, 'b>(wrapper: &Wrapper, args: &'a [&'b [u8]]) -> &'a [&'b [u8]] {
             at += 1;
             break;
         } else if word.starts_with(b"--") {
-            at += usize::from(listed(wrapper.valued_longs, word));
+            at += usize::from(is_listed(wrapper.valued_longs, word));
         } else if word.starts_with(b"-") {
             at += usize::from(matches!(short_options(word, "", wrapper.valued, ""), Short::NeedsValue));
         } else if !is_assignment(word) {
@@ -258,11 +258,6 @@ fn short_options(word: &[u8], wanted: &str, valued: &str, attached: &str) -> Sho
         }
     }
     Short::Other
-}
-
-/// Whether a list holds a word.
-pub(super) fn listed(list: List, word: &[u8]) -> bool {
-    list.split(' ').any(|entry| entry.as_bytes() == word)
 }
 
 /// What a word is paired with.

@@ -3,7 +3,8 @@
 //! sub-command, where the command is an option, or where the first argument is data.
 
 use super::iproute;
-use super::shape::{Flags, Interpreter, List, Shape, Words, Wrapper, listed};
+use super::shape::{Flags, Interpreter, List, Shape, Words, Wrapper};
+use crate::enrich::text::is_listed;
 
 /// One row.
 struct Tool {
@@ -17,7 +18,7 @@ pub(super) fn shape(name: &[u8]) -> Option<&'static Shape> {
     // Names that end in a version: python3.11, containerd-shim-runc-v2, bash5.
     let version = name.iter().rev().take_while(|byte| byte.is_ascii_digit() || **byte == b'.').count();
     let stem = &name[..name.len() - version];
-    let named = |rows: &'static [Tool], name| rows.iter().find(|tool| listed(tool.names, name));
+    let named = |rows: &'static [Tool], name| rows.iter().find(|tool| is_listed(tool.names, name));
     named(TOOLS, name).or_else(|| named(VERSIONED, stem)).map(|tool| &tool.shape)
 }
 

@@ -1,0 +1,100 @@
+//! Secrets in command lines, taken out before a record is kept anywhere. In: an `Exec` record as the kernel
+//! wrote it. Out: the same record with its argv rewritten.
+//!
+//! Command lines are world-readable on the node, yet a tape or a report travels further. So redaction is the
+//! first thing that happens to an exec record: before the tape, the flight recorder and decoding. It errs on
+//! the side of taking too much, but leaves alone what attribution needs: container ids, pod UIDs, paths,
+//! netns names, image digests, and the commands of packet filters, whose chain and set names are hashes.
+//!
+//! Best effort by design: a secret without a telling name or shape (`login alice hunter2`) passes. Where that
+//! is not good enough, [`ArgvMode::Class`] keeps no argument at all.
+
+mod assign;
+mod follow;
+mod keys;
+mod line;
+mod shapes;
+
+use crate::enrich::argv_class::{CommandLine, class_words};
+use slowpod_ebpf::abi::exec::{ARGV_BYTES, Exec, FLAG_ARGV_CUT, FLAG_CLASS_ONLY, FLAG_REDACTED};
+use slowpod_ebpf::abi::{Kind, prefix};
+use zerocopy::IntoBytes;
+
+/// What a secret is replaced with.
+pub const MASK: &[u8] = b"***";
+
+/// How much of a command line is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ArgvMode {
+    /// The words of the argv class only. Pods of runc and shims, found by the container id in their argv,
+    /// are then known by cgroup alone.
+    Class,
+    /// Everything but what looks like a secret.
+    #[default]
+    Redacted,
+    /// Everything.
+    Full,
+}
+
+/// The record's lengths contradict each other, so its argv cannot be found: the caller counts and drops it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an exec record whose lengths do not add up")]
+pub struct Garbled;
+
+/// Rewrites the argv of an `Exec` record in place. Returns whether something was replaced, which also sets
+/// [`FLAG_REDACTED`] in it. `argv_total_bytes` stays what it was; records of other kinds stay untouched.
+///
+/// # Errors
+/// [`Garbled`] when the record is not as long as it says. It may hold secrets and must not be kept.
+pub fn redact_exec_record(record: &mut Vec<u8>, mode: ArgvMode) -> Result<bool, Garbled> {
+    let (mut exec, rest) = match prefix::<Exec>(record) {
+        Some((exec, rest)) if exec.header.kind == Kind::Exec as u32 => (exec, rest),
+        Some(_) => return Ok(false),
+        None => return not_exec(record),
+    };
+    let (path_len, argv_len) = (usize::from(exec.path_len), usize::from(exec.argv_len));
+    if exec.header.len_bytes as usize != record.len() || rest.len() != path_len + argv_len {
+        return Err(Garbled);
+    }
+    let (path, argv) = rest.split_at(path_len);
+    let command = CommandLine { path, argv, comm: &exec.comm, flags: exec.flags };
+    let (mut replaced, class_only) = match mode {
+        ArgvMode::Full => return Ok(false),
+        ArgvMode::Redacted => match line::redact(&command) {
+            Some(argv) => (argv, 0),
+            None => return Ok(false),
+        },
+        ArgvMode::Class => (joined(&class_words(&command)), FLAG_CLASS_ONLY),
+    };
+    if replaced == argv && exec.flags & class_only == class_only {
+        return Ok(false);
+    }
+    if replaced.len() > ARGV_BYTES {
+        replaced.truncate(ARGV_BYTES);
+        exec.flags |= FLAG_ARGV_CUT;
+    }
+    exec.flags |= FLAG_REDACTED | class_only;
+    let path_end = size_of::<Exec>() + path_len;
+    record.truncate(path_end);
+    record.extend_from_slice(&replaced);
+    // Both fit: ARGV_BYTES and the longest path are far below u16::MAX.
+    exec.argv_len = replaced.len() as u16;
+    exec.header.len_bytes = record.len() as u32;
+    record[..size_of::<Exec>()].copy_from_slice(exec.as_bytes());
+    Ok(true)
+}
+
+/// A record too short for an `Exec`: another kind, or half of one.
+fn not_exec(record: &[u8]) -> Result<bool, Garbled> {
+    match prefix::<slowpod_ebpf::abi::Header>(record) {
+        Some((header, _)) if header.kind != Kind::Exec as u32 => Ok(false),
+        _ => Err(Garbled),
+    }
+}
+
+fn joined(words: &[String]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.bytes().chain([0])).collect()
+}
+
+#[cfg(test)]
+mod tests;
