@@ -2,13 +2,13 @@
 //! running [`Agent`] whose [`Hub`] answers.
 
 use crate::attach::{self, error::AttachError, error::AttachErrorKind, verdict::Verdict};
-use crate::capture::facts::{cgroups::Layout, cgroups::Wanted, clock, node, proc};
+use crate::capture::facts::{cgroups::Layout, cgroups::Wanted, node, proc};
 use crate::capture::live::{LiveSource, Parts};
 use crate::capture::recent::Bounds;
 use crate::capture::redact::ArgvMode;
 use crate::capture::{CaptureError, tape};
-use crate::cli::Failure;
 use crate::decode::fact::{self, Fact};
+use crate::failure::Failure;
 use crate::pipeline::{self, Hub, KernelPulse, Live, ProgramCost};
 use std::fs::{File, OpenOptions};
 use std::io::BufWriter;
@@ -210,17 +210,10 @@ fn attach_options(options: &Options, layout: Option<&Layout>) -> Result<attach::
     Ok(attach::Options {
         life_ring_bytes: options.life_ring_bytes.unwrap_or(defaults.life_ring_bytes),
         avoid: options.avoid.clone(),
-        cgroups: layout.map_or(defaults.cgroups, cgroup_source),
+        cgroups: layout.cloned(),
         object: options.bpf_object.as_deref().map(std::fs::read).transpose()?,
         ..defaults
     })
-}
-
-fn cgroup_source(layout: &Layout) -> attach::CgroupSource {
-    match &layout.controller {
-        None => attach::CgroupSource::V2,
-        Some(name) => attach::CgroupSource::V1 { controller: name.clone(), hierarchy: layout.hierarchy },
-    }
 }
 
 /// How cgroups are laid out; `None`, with a warning, where that cannot be told.
@@ -244,7 +237,8 @@ fn make_tape(path: &Path) -> Result<tape::Writer<BufWriter<File>>, Failure> {
         .mode(0o600)
         .custom_flags(libc::O_NOFOLLOW)
         .open(path);
-    let file = opened.map_err(|error| Failure::Failed(format!("cannot write {}: {error}", path.display())))?;
+    let file =
+        opened.map_err(|error| Failure::Failed(format!("cannot write {}: {error}", path.display())))?;
     Ok(tape::Writer::new(BufWriter::new(file))?)
 }
 

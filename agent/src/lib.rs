@@ -12,9 +12,11 @@
 //!  web, cli what people and programs ask
 //! ```
 
+pub mod agent;
 pub mod attach;
 pub mod capture;
 pub mod decode;
 pub mod enrich;
+pub mod failure;
 pub mod fold;
 pub mod pipeline;

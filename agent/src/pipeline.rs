@@ -234,6 +234,7 @@ fn process_fact(process: &crate::enrich::processes::Process) -> fact::Process {
         path: (&*process.path).into(),
         argv: (&*process.argv).into(),
         argv_cut: process.argv_cut,
+        class_only: process.class_only,
         script: process.script,
         cgroup_id: process.cgroup_id,
         inner_pid: process.inner_pid,

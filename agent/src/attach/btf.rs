@@ -159,17 +159,18 @@ impl<'a> Btf<'a> {
         if wants_bit { Some((bits % 8) as u32) } else { u32::try_from(bits / 8).ok() }
     }
 
-    /// Whether an enumeration of this name has this enumerator.
-    pub fn has_enumerator(&self, enumeration: &str, enumerator: &str) -> bool {
-        self.ids(enumeration).filter_map(|id| self.get(id)).any(|found| {
+    /// The value of an enumerator; of a 64-bit one the lower half. `None` when the enumeration has none of
+    /// that name.
+    pub fn enumerator(&self, enumeration: &str, enumerator: &str) -> Option<u32> {
+        self.ids(enumeration).filter_map(|id| self.get(id)).find_map(|found| {
             let entry_bytes = match found.kind {
                 kind::ENUM => ENUM_BYTES,
                 kind::ENUM64 => ENUM64_BYTES,
-                _ => return false,
+                _ => return None,
             };
-            (0..found.len).any(|index| {
-                let name = read_u32(self.bytes, found.at + TYPE_BYTES + index * entry_bytes);
-                name.and_then(|name| self.string(name)) == Some(enumerator.as_bytes())
+            (0..found.len).map(|index| found.at + TYPE_BYTES + index * entry_bytes).find_map(|at| {
+                let name = read_u32(self.bytes, at).and_then(|name| self.string(name))?;
+                if name == enumerator.as_bytes() { read_u32(self.bytes, at + 4) } else { None }
             })
         })
     }

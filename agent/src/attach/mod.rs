@@ -12,6 +12,7 @@ mod programs;
 mod syscalls;
 pub mod verdict;
 
+use crate::capture::facts::cgroups::Layout;
 use crate::capture::ring::Rings;
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
@@ -44,8 +45,10 @@ pub struct Options {
     pub own_tgid: u32,
     /// Whether to take the call stacks of spawners.
     pub spawn_stacks: bool,
-    /// Where cgroup ids come from.
-    pub cgroups: CgroupSource,
+    /// The cgroup hierarchy that identifies containers; `None` = v2.
+    pub cgroups: Option<Layout>,
+    /// The kernel object to load; `None` = [`OBJECT`].
+    pub object: Option<Vec<u8>>,
     /// Names of rungs not to use, as in [`PROBES`]: to try the ones below, or to switch a probe off.
     pub avoid: Vec<String>,
 }
@@ -57,7 +60,8 @@ impl Default for Options {
             netlink_ring_bytes: NETLINK_RING_BYTES,
             own_tgid: std::process::id(),
             spawn_stacks: true,
-            cgroups: CgroupSource::V2,
+            cgroups: None,
+            object: None,
             avoid: Vec::new(),
         }
     }
@@ -67,20 +71,6 @@ impl Options {
     fn avoids(&self, rung: &Rung) -> bool {
         self.avoid.iter().any(|name| name == rung.name)
     }
-}
-
-/// The hierarchy whose cgroups identify containers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CgroupSource {
-    /// cgroup v2, also when it is mounted beside v1.
-    V2,
-    /// A v1 controller.
-    V1 {
-        /// Its number in the kernel (`css_set.subsys`; the line of `/proc/cgroups`, from 0).
-        controller: u32,
-        /// Its hierarchy, as `/proc/self/cgroup` numbers it.
-        hierarchy: u32,
-    },
 }
 
 /// Everything that is attached. The parts may go to different threads.
@@ -109,7 +99,7 @@ pub fn attach(options: &Options) -> Result<Attached, AttachError> {
     let bytes =
         fs::read(host::BTF_PATH).map_err(|error| AttachError::NoBtf { path: host::BTF_PATH, error })?;
     let btf = Btf::parse(&bytes)?;
-    if !btf.has_enumerator("bpf_map_type", "BPF_MAP_TYPE_RINGBUF") {
+    if !btf.enumerator("bpf_map_type", "BPF_MAP_TYPE_RINGBUF").is_some() {
         return Err(AttachError::KernelTooOld { release: kernel_release() });
     }
     let offsets = Offsets::resolve(&btf);
@@ -128,18 +118,22 @@ pub fn attach(options: &Options) -> Result<Attached, AttachError> {
     let mut counters = Counters::take(&mut ebpf)
         .map_err(|error| AttachError::Object { detail: error.to_string(), errno: None })?;
     counters.watch(&ebpf);
-    let rings = Rings::new(ring(&mut ebpf, "LIFE")?, ring(&mut ebpf, "NETLINK")?)
-        .map_err(|error| AttachError::Object { detail: chain(&error), errno: error.raw_os_error() })?;
+    let rings = Rings::new(
+        (ring(&mut ebpf, "LIFE")?, options.life_ring_bytes),
+        (ring(&mut ebpf, "NETLINK")?, options.netlink_ring_bytes),
+    )
+    .map_err(|error| AttachError::Object { detail: chain(&error), errno: error.raw_os_error() })?;
     Ok(Attached { verdicts, rings, counters, hooks: Hooks { _programs: ebpf } })
 }
 
 /// Creates the maps and prepares the programs, with this kernel's numbers in the globals.
 fn load(options: &Options, btf: &Btf<'_>, offsets: &Offsets) -> Result<Ebpf, AttachError> {
-    let (cgroup_source, cgroup_hierarchy) = match options.cgroups {
-        CgroupSource::V2 => (0, 0),
-        CgroupSource::V1 { controller, hierarchy } => (controller + 1, hierarchy),
+    let known = |layout: &Layout| {
+        let source = layout.source(|name| btf.enumerator("cgroup_subsys_id", name))?;
+        Some((source, layout.hierarchy))
     };
-    let has_helper = |name| u32::from(btf.has_enumerator("bpf_func_id", name));
+    let (cgroup_source, cgroup_hierarchy) = options.cgroups.as_ref().and_then(known).unwrap_or((0, 0));
+    let has_helper = |name| u32::from(btf.enumerator("bpf_func_id", name).is_some());
     let use_sched_info = u32::from(wants_sched_info(offsets, options));
     // Since 5.18 the fourth argument is the state `prev` had.
     let switch_has_state = u32::from(btf.tracepoint_arguments("sched_switch") >= Some(4));
@@ -172,7 +166,7 @@ fn load(options: &Options, btf: &Btf<'_>, offsets: &Offsets) -> Result<Ebpf, Att
         .override_global(globals::RECEIVE_CALLS, &receives, true)
         .map_max_entries("LIFE", options.life_ring_bytes)
         .map_max_entries("NETLINK", options.netlink_ring_bytes)
-        .load(OBJECT)
+        .load(options.object.as_deref().unwrap_or(OBJECT))
         .map_err(|error| object_error(&error))
 }
 

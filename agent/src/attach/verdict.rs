@@ -1,44 +1,8 @@
 //! What became of each probe, judged from what was tried. Pure: no kernel is asked here.
 
+pub use crate::decode::fact::ProbeState as State;
 use serde::Serialize;
 use slowpod_ebpf::abi::probes::{Need, PROBES, Probe};
-
-/// How a probe stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// By its best rung.
-    Attached,
-    /// By a lower rung: the same facts at a higher cost, or with less detail.
-    Degraded,
-    /// This kernel has no hook or field for it.
-    Unsupported,
-    /// The kernel has what it takes but does not permit it.
-    Denied,
-    /// It should have worked: a defect in slowpod or in the kernel.
-    Broken,
-    /// Switched off on purpose.
-    Off,
-}
-
-impl State {
-    /// Whether the probe delivers.
-    pub fn is_on(self) -> bool {
-        matches!(self, State::Attached | State::Degraded)
-    }
-
-    /// Name in JSON, metrics and tables.
-    pub fn name(self) -> &'static str {
-        match self {
-            State::Attached => "attached",
-            State::Degraded => "degraded",
-            State::Unsupported => "unsupported",
-            State::Denied => "denied",
-            State::Broken => "broken",
-            State::Off => "off",
-        }
-    }
-}
 
 /// One probe's verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -1,15 +1,15 @@
 //! The live source. In: the kernel's rings and counters, scans and clocks. Out: records in time order.
 
-use super::facts::{self, Scan, clock, clock::ClockWatch, proc};
+use super::facts::{self, Scan, clock, clock::ClockWatch};
 use super::order::{Order, SLACK_NS};
-use super::redact::{ArgvMode, redact_argv, redact_exec_record};
+use super::redact::{ArgvMode, redact_exec_record, redact_process};
 use super::ring::Rings;
 use super::{Capture, CaptureError};
 use crate::attach::counters::{Counters, Counts};
 use crate::decode;
 use crate::decode::fact::{self, Fact};
 use slowpod_ebpf::abi::{self, Header, Kind, Tally, flood::Flood, flood::FloodCount, flood::FloodKey};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::time::Duration;
 use zerocopy::IntoBytes;
@@ -75,7 +75,7 @@ impl LiveSource {
     /// When `/proc` or the cgroup mount cannot be read at all.
     pub fn scan(&mut self, root: &Path, layout: Option<&facts::cgroups::Layout>) -> Result<(), CaptureError> {
         let mode = self.parts.argv_mode;
-        let redact = |argv: &mut Vec<u8>| redact_argv(argv, mode);
+        let redact = |process: &mut fact::Process| redact_process(process, mode);
         let clk_tck = facts::node::clk_tck();
         let mut found = Vec::new();
         Scan { root, layout, clk_tck, redact: &redact }.run(|fact| found.push(fact))?;
@@ -100,6 +100,11 @@ impl LiveSource {
         let _ = self.drain(batch);
         self.order.release(u64::MAX, batch);
         now_ns
+    }
+
+    /// Per ring: most bytes that one drain found waiting, and the ring's size.
+    pub fn ring_sizes(&self) -> BTreeMap<&'static str, (u64, u64)> {
+        self.parts.rings.sizes()
     }
 
     /// What the kernel's counters said when last read.

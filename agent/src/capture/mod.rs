@@ -3,10 +3,10 @@
 
 // pub mod coalesce;
 pub mod facts;
-// pub mod live;
-// pub mod order;
+pub mod live;
+pub mod order;
 pub mod recent;
-// pub mod redact;
+pub mod redact;
 pub mod ring;
 pub mod tape;
 

@@ -6,6 +6,7 @@
 
 use aya::maps::{MapData, RingBuf};
 use std::{
+    collections::BTreeMap,
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     time::Duration,
@@ -17,10 +18,20 @@ pub const DRAIN_BYTES: usize = 1 << 20;
 
 /// Both rings, and a way to wait for them.
 pub struct Rings {
-    life: RingBuf<MapData>,
-    netlink: RingBuf<MapData>,
+    rings: [Ring; 2],
     epoll: OwnedFd,
     unread: bool,
+}
+
+/// One ring, and how full it was found.
+struct Ring {
+    name: &'static str,
+    ring: RingBuf<MapData>,
+    size_bytes: u64,
+    /// Bytes taken since it was last found empty.
+    waiting_bytes: u64,
+    /// Most such bytes.
+    high_water_bytes: u64,
 }
 
 /// What one [`Rings::drain`] took.
@@ -35,22 +46,29 @@ pub struct Drained {
 }
 
 impl Rings {
-    /// Takes over two ring maps.
+    /// Takes over two ring maps of these sizes in bytes.
     ///
     /// # Errors
     /// When the kernel gives no epoll instance.
-    pub fn new(life: RingBuf<MapData>, netlink: RingBuf<MapData>) -> io::Result<Rings> {
+    pub fn new(life: (RingBuf<MapData>, u32), netlink: (RingBuf<MapData>, u32)) -> io::Result<Rings> {
         // SAFETY: no pointers; the descriptor is checked before it is owned.
         let epoll = match unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) } {
             -1 => return Err(io::Error::last_os_error()),
             // SAFETY: just opened, owned by no one else.
             fd => unsafe { OwnedFd::from_raw_fd(fd) },
         };
-        for ring in [life.as_fd(), netlink.as_fd()] {
+        let rings = [("life", life), ("netlink", netlink)].map(|(name, (ring, size))| Ring {
+            name,
+            ring,
+            size_bytes: u64::from(size),
+            waiting_bytes: 0,
+            high_water_bytes: 0,
+        });
+        for ring in &rings {
             // Edge-triggered: only a wake-up by a program ends a wait, not the mere presence of records.
-            register(&epoll, ring, (libc::EPOLLIN | libc::EPOLLET) as u32)?;
+            register(&epoll, ring.ring.as_fd(), (libc::EPOLLIN | libc::EPOLLET) as u32)?;
         }
-        Ok(Rings { life, netlink, epoll, unread: false })
+        Ok(Rings { rings, epoll, unread: false })
     }
 
     /// Waits until a ring has filled past its mark, `other` can be read, or `timeout` is over, whichever is
@@ -88,24 +106,39 @@ impl Rings {
     /// Hands out what is in the rings, in order within each ring, at most [`DRAIN_BYTES`] of each.
     pub fn drain(&mut self, each: &mut impl FnMut(&[u8])) -> Drained {
         let mut drained = Drained::default();
-        for ring in [&mut self.life, &mut self.netlink] {
+        for ring in &mut self.rings {
             let mut bytes = 0;
+            let mut more = false;
             loop {
                 if bytes >= DRAIN_BYTES {
-                    drained.more = true;
+                    more = true;
                     break;
                 }
-                let Some(record) = ring.next() else { break };
-                bytes += record.len();
+                let Some(record) = ring.ring.next() else { break };
+                bytes += record.len() + RECORD_OVERHEAD_BYTES;
                 drained.records += 1;
                 drained.bytes += record.len() as u64;
                 each(&record);
             }
+            ring.waiting_bytes += bytes as u64;
+            ring.high_water_bytes = ring.high_water_bytes.max(ring.waiting_bytes);
+            if !more {
+                ring.waiting_bytes = 0;
+            }
+            drained.more |= more;
         }
         self.unread = drained.more;
         drained
     }
+
+    /// Per ring: most bytes found waiting, and its size. What came while it was being read counts too.
+    pub fn sizes(&self) -> BTreeMap<&'static str, (u64, u64)> {
+        self.rings.iter().map(|ring| (ring.name, (ring.high_water_bytes, ring.size_bytes))).collect()
+    }
 }
+
+/// The kernel's header in front of each record in a ring.
+const RECORD_OVERHEAD_BYTES: usize = 8;
 
 /// Rings and one more descriptor.
 const EVENTS: usize = 3;

@@ -2,7 +2,6 @@
 
 pub mod demo;
 pub mod diagnose;
-pub mod failure;
 pub mod live;
 pub mod options;
 pub mod probes;
@@ -13,7 +12,7 @@ pub mod run;
 pub mod show;
 pub mod tables;
 
-pub use failure::Failure;
+pub use crate::failure::Failure;
 
 use clap::{Parser, Subcommand};
 

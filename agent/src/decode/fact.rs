@@ -188,6 +188,9 @@ pub struct Process {
     pub argv: RawText,
     /// True when its argv is longer than kept here.
     pub argv_cut: bool,
+    /// True when `argv` holds only the words of the argv class (`--argv class`).
+    #[serde(default)]
+    pub class_only: bool,
     /// True when it is a `#!` script: argv starts with the interpreter, then the script.
     pub script: bool,
     /// Its cgroup's id; 0 when not known.

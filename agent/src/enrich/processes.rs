@@ -37,6 +37,8 @@ pub struct Process {
     pub argv_class: Arc<str>,
     /// Arguments were longer than what is kept.
     pub argv_cut: bool,
+    /// Only the words of the argv class were kept.
+    pub class_only: bool,
     /// Its program is a `#!` script.
     pub script: bool,
     /// Cgroup id it was last seen in.

@@ -53,7 +53,8 @@ impl State {
             argv: &fact.argv.0,
             comm: &fact.comm.0,
             flags: if fact.script { exec::FLAG_SCRIPT } else { 0 }
-                | if fact.argv_cut { exec::FLAG_ARGV_CUT } else { 0 },
+                | if fact.argv_cut { exec::FLAG_ARGV_CUT } else { 0 }
+                | if fact.class_only { exec::FLAG_CLASS_ONLY } else { 0 },
         });
         self.processes.put(Process {
             id,
@@ -67,6 +68,7 @@ impl State {
             argv: fact.argv.0.as_slice().into(),
             argv_class: argv_class.into(),
             argv_cut: fact.argv_cut,
+            class_only: fact.class_only,
             script: fact.script,
             cgroup_id: fact.cgroup_id,
             inner_pid: fact.inner_pid,

@@ -166,6 +166,7 @@ impl State {
         })
         .into();
         process.argv_cut = argv_cut;
+        process.class_only = fixed.flags & exec::FLAG_CLASS_ONLY != 0;
         process.script = script;
         process.cgroup_id = fixed.cgroup_id;
         process.uid = fixed.uid;

@@ -98,6 +98,7 @@ impl Reader<'_> {
             path: script.unwrap_or(path).as_slice().into(),
             argv: argv.as_slice().into(),
             argv_cut,
+            class_only: false,
             cgroup_id: cgroup.and_then(|(_, _, path)| cgroup_id(path)).unwrap_or(0),
             inner_pid: status.inner_pid.unwrap_or(tgid),
             threads: stat.threads,

@@ -15,8 +15,10 @@ mod keys;
 mod line;
 mod shapes;
 
+use crate::decode::fact::Process;
+use crate::decode::raw_text::RawText;
 use crate::enrich::argv_class::{CommandLine, class_words};
-use slowpod_ebpf::abi::exec::{ARGV_BYTES, Exec, FLAG_ARGV_CUT, FLAG_CLASS_ONLY, FLAG_REDACTED};
+use slowpod_ebpf::abi::exec::{ARGV_BYTES, Exec, FLAG_ARGV_CUT, FLAG_CLASS_ONLY, FLAG_REDACTED, FLAG_SCRIPT};
 use slowpod_ebpf::abi::{Kind, prefix};
 use zerocopy::IntoBytes;
 
@@ -34,6 +36,17 @@ pub enum ArgvMode {
     Redacted,
     /// Everything.
     Full,
+}
+
+impl ArgvMode {
+    /// The value of `--argv` that chooses it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            ArgvMode::Class => "class",
+            ArgvMode::Redacted => "redacted",
+            ArgvMode::Full => "full",
+        }
+    }
 }
 
 /// The record's lengths contradict each other, so its argv cannot be found: the caller counts and drops it.
@@ -58,22 +71,8 @@ pub fn redact_exec_record(record: &mut Vec<u8>, mode: ArgvMode) -> Result<bool, 
     }
     let (path, argv) = rest.split_at(path_len);
     let command = CommandLine { path, argv, comm: &exec.comm, flags: exec.flags };
-    let (mut replaced, class_only) = match mode {
-        ArgvMode::Full => return Ok(false),
-        ArgvMode::Redacted => match line::redact(&command) {
-            Some(argv) => (argv, 0),
-            None => return Ok(false),
-        },
-        ArgvMode::Class => (joined(&class_words(&command)), FLAG_CLASS_ONLY),
-    };
-    if replaced == argv && exec.flags & class_only == class_only {
-        return Ok(false);
-    }
-    if replaced.len() > ARGV_BYTES {
-        replaced.truncate(ARGV_BYTES);
-        exec.flags |= FLAG_ARGV_CUT;
-    }
-    exec.flags |= FLAG_REDACTED | class_only;
+    let Some((replaced, flags)) = redact(&command, mode) else { return Ok(false) };
+    exec.flags |= flags;
     let path_end = size_of::<Exec>() + path_len;
     record.truncate(path_end);
     record.extend_from_slice(&replaced);
@@ -82,6 +81,32 @@ pub fn redact_exec_record(record: &mut Vec<u8>, mode: ArgvMode) -> Result<bool, 
     exec.header.len_bytes = record.len() as u32;
     record[..size_of::<Exec>()].copy_from_slice(exec.as_bytes());
     Ok(true)
+}
+
+/// Does the same for a process that a scan found.
+pub fn redact_process(process: &mut Process, mode: ArgvMode) {
+    let flags =
+        if process.script { FLAG_SCRIPT } else { 0 } | if process.argv_cut { FLAG_ARGV_CUT } else { 0 };
+    let command = CommandLine { path: &process.path.0, argv: &process.argv.0, comm: &process.comm.0, flags };
+    let Some((replaced, flags)) = redact(&command, mode) else { return };
+    process.argv_cut |= flags & FLAG_ARGV_CUT != 0;
+    process.class_only = flags & FLAG_CLASS_ONLY != 0;
+    process.argv = RawText(replaced);
+}
+
+/// What to keep in place of a command's arguments, and the flags that say so; `None` = all of it.
+fn redact(command: &CommandLine<'_>, mode: ArgvMode) -> Option<(Vec<u8>, u32)> {
+    let (mut replaced, class_only) = match mode {
+        ArgvMode::Full => return None,
+        ArgvMode::Redacted => (line::redact(command)?, 0),
+        ArgvMode::Class => (joined(&class_words(command)), FLAG_CLASS_ONLY),
+    };
+    if replaced == command.argv && command.flags & class_only == class_only {
+        return None;
+    }
+    let cut = if replaced.len() > ARGV_BYTES { FLAG_ARGV_CUT } else { 0 };
+    replaced.truncate(ARGV_BYTES);
+    Some((replaced, FLAG_REDACTED | class_only | cut))
 }
 
 /// A record too short for an `Exec`: another kind, or half of one.
