@@ -5,6 +5,7 @@ pub mod cgroup;
 pub mod errno;
 pub mod exec;
 pub mod fact;
+mod name_list;
 pub mod netlink_names;
 pub mod raw_text;
 

@@ -81,12 +81,10 @@ fn is_secret_part(part: &[u8]) -> bool {
 
 /// Parts that are secret as they stand; as an ending they mean nothing (`bypass`, `compass`).
 fn is_secret_word(part: &[u8]) -> bool {
-    match part {
-        b"auth" | b"oauth" | b"authorization" | b"bearer" | b"cookie" | b"cred" | b"jwt" | b"psk" => true,
-        b"pass" | b"pwd" | b"pw" | b"passcode" | b"passin" | b"passout" => true,
-        b"requirepass" | b"masterauth" => true,
-        _ => false,
-    }
+    let words = "\
+        auth oauth authorization bearer cookie cred jwt psk pass pwd pw passcode passin passout requirepass \
+        masterauth";
+    is_listed(words, part)
 }
 
 #[cfg(test)]
