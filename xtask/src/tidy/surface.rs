@@ -50,6 +50,23 @@ fn names(text: &str) -> impl Iterator<Item = (usize, &str)> {
     )
 }
 
+/// Breaks of: every view and every finding is in its table.
+pub(super) fn listed(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (folder, item) in [("agent/src/views/", "VIEW"), ("agent/src/findings/", "RULE")] {
+        let table = format!("{folder}mod.rs");
+        let table = tree.under(&table).next().map_or("", |source| source.shipped.as_str());
+        for source in tree.under(folder) {
+            let defined = source.shipped.contains(&format!("static {item}: "));
+            if defined && !table.contains(&format!("&{}::{item}", source.stem())) {
+                let what = format!("its {item} is not in the table of {folder}mod.rs");
+                findings.push(Finding::new(&source.path, 1, what));
+            }
+        }
+    }
+    findings
+}
+
 /// Breaks of: every path of VIEWS is in the README.
 pub(super) fn views_in_readme(tree: &Tree) -> Vec<Finding> {
     let readme = tree.texts.iter().find(|(path, _)| path == "README.md").map_or("", |(_, text)| text);
@@ -90,6 +107,14 @@ mod tests {
         assert_eq!(dashboards(&tree("rate(slowpod_spawns_total[5m]) / slowpod_build_info")), []);
         assert_eq!(dashboards(&tree("sum(slowpod:spawns:rate5m)")), []);
         assert_eq!(dashboards(&tree("rate(slowpod_spawn_total[5m])")).len(), 1);
+    }
+
+    #[test]
+    fn what_is_in_no_table_is_caught() {
+        let rule = ("agent/src/findings/storm.rs", "pub static RULE: Rule = Rule {};");
+        let table = |table| Tree::of(&[rule, ("agent/src/findings/mod.rs", table)]);
+        assert_eq!(listed(&table("pub const FINDINGS: &[&Rule] = &[&storm::RULE];")), []);
+        assert_eq!(listed(&table("pub const FINDINGS: &[&Rule] = &[]; // &storm::RULE")).len(), 1);
     }
 
     #[test]
