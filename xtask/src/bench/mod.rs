@@ -6,6 +6,7 @@
 
 mod agent;
 mod attach;
+mod favour;
 mod figure;
 mod footprint;
 mod programs;
@@ -70,6 +71,7 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
     };
     let load = std::fs::read_to_string("/proc/loadavg")?;
     let load = load.split(' ').next().unwrap_or("?");
+    let favour = favour::Favour::ask();
     let mut figures = Vec::new();
     for (name, measure) in MEASURES {
         if options.only.is_empty() || options.only.iter().any(|only| only == name) {
@@ -77,6 +79,7 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
             figures.extend(measure(&bench).with_context(|| format!("measuring {name}"))?);
         }
     }
+    drop(favour);
     print!("\n{}", figure::table(&figures));
     println!("load of the machine when it began: {load}");
     let json = serde_json::json!({ "load_1m": load, "figures": figures.iter().map(Figure::json).collect::<Vec<_>>() });

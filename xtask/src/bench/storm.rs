@@ -56,7 +56,11 @@ pub(super) fn measure(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
 
 fn triples(bench: &Bench, spawners: u32) -> anyhow::Result<Vec<Triple>> {
     let spawns = SPAWNS / bench.scale;
-    let without = || workload::storm(&bench.workload, spawns, spawners);
+    let without = || {
+        // Both kinds of run start from the same rest.
+        std::thread::sleep(DRAIN);
+        workload::storm(&bench.workload, spawns, spawners)
+    };
     let mut before = without()?;
     let mut triples = Vec::new();
     for turn in 1..=if bench.scale > 1 { 3 } else { RUNS } {

@@ -52,7 +52,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "pure",
-        sentence: "decode, enrich, fold and views do no I/O, read no clock and touch no global",
+        sentence: "decode, enrich, fold, findings and views do no I/O, read no clock and touch no global",
         check: walls::pure_stages,
     },
     Rule {
@@ -62,7 +62,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "closed",
-        sentence: "Kind, Event and Input are matched without a wildcard",
+        sentence: "Kind and Event are matched without a wildcard",
         check: closed::no_wildcard,
     },
     Rule {
@@ -82,8 +82,8 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "object",
-        sentence: "every program of PROBES exists in the committed kernel object",
-        check: object::has_every_program,
+        sentence: "what PROBES and OFFSETS name exists in the committed kernel object",
+        check: object::has_what_is_named,
     },
     Rule { name: "length", sentence: "a source file has at most 400 lines", check: style::length },
     Rule {
@@ -111,6 +111,7 @@ const RULES: &[Rule] = &[
         sentence: "dashboards and rules name only metrics that the agent has",
         check: surface::dashboards,
     },
+    Rule { name: "listed", sentence: "every view and every finding is in its table", check: surface::listed },
     Rule {
         name: "documented",
         sentence: "every path of VIEWS is in the README",

@@ -1,34 +1,34 @@
-//! The committed kernel object against the table of probes: no kernel is needed to see that a program is missing.
+//! The committed kernel object against the tables of probes and offsets: no kernel is needed to see that a program or a
+//! global is missing.
 
 use super::Finding;
 use super::tree::{OBJECT, Tree};
 use object::{Object, ObjectSymbol};
-use slowpod_ebpf::abi::probes::PROBES;
+use slowpod_ebpf::abi::{offsets::OFFSETS, probes::PROBES};
 use std::collections::BTreeSet;
 
-/// Breaks of: every program of PROBES exists in the committed kernel object.
-pub(super) fn has_every_program(tree: &Tree) -> Vec<Finding> {
+/// Breaks of: what PROBES and OFFSETS name exists in the committed kernel object.
+pub(super) fn has_what_is_named(tree: &Tree) -> Vec<Finding> {
     let Some(bytes) = &tree.object else {
         return vec![Finding::new(OBJECT, 1, "is not there: run `cargo xtask ebpf`")];
     };
-    let functions = match functions(bytes) {
-        Ok(functions) => functions,
+    let defined = match symbols(bytes) {
+        Ok(defined) => defined,
         Err(error) => return vec![Finding::new(OBJECT, 1, format!("is no ELF object: {error}"))],
     };
-    programs()
-        .difference(&functions)
-        .map(|name| Finding::new(OBJECT, 1, format!("has no program {name:?}, which PROBES names")))
-        .collect()
+    let missing = named().into_iter().filter(|(_, name)| !defined.contains(*name));
+    missing.map(|(kind, name)| Finding::new(OBJECT, 1, format!("has no {kind} {name}"))).collect()
 }
 
-/// Programs that the table of probes names.
-fn programs() -> BTreeSet<String> {
+/// Programs that the table of probes names, and globals that the table of offsets names.
+fn named() -> BTreeSet<(&'static str, &'static str)> {
     let rungs = PROBES.iter().flat_map(|probe| probe.rungs);
-    rungs.flat_map(|rung| rung.programs).map(|program| program.name.to_owned()).collect()
+    let programs = rungs.flat_map(|rung| rung.programs).map(|program| ("program", program.name));
+    programs.chain(OFFSETS.iter().map(|offset| ("global", offset.global))).collect()
 }
 
-/// Functions an ELF object defines.
-fn functions(bytes: &[u8]) -> Result<BTreeSet<String>, object::Error> {
+/// Names an ELF object defines.
+fn symbols(bytes: &[u8]) -> Result<BTreeSet<String>, object::Error> {
     let file = object::File::parse(bytes)?;
     let defined = file.symbols().filter(|symbol| symbol.is_definition());
     defined.map(|symbol| symbol.name().map(str::to_owned)).collect()
@@ -40,18 +40,18 @@ mod tests {
 
     #[test]
     fn a_foreign_or_missing_object_is_caught() {
-        assert_eq!(has_every_program(&Tree::default()).len(), 1);
+        assert_eq!(has_what_is_named(&Tree::default()).len(), 1);
         let text = Tree { object: Some(b"no ELF".to_vec()), ..Tree::default() };
-        assert!(has_every_program(&text)[0].what.starts_with("is no ELF object"));
+        assert!(has_what_is_named(&text)[0].what.starts_with("is no ELF object"));
     }
 
     #[test]
     fn an_object_without_our_programs_is_caught() {
-        // This test's own executable is an ELF object that has functions, and none of PROBES.
+        // This test's own executable is an ELF object that has symbols, and none of ours.
         let own = std::fs::read("/proc/self/exe").expect("a process can read its own executable");
-        let names = functions(&own).expect("what runs is an ELF object");
+        let names = symbols(&own).expect("what runs is an ELF object");
         assert!(!names.is_empty());
         let tree = Tree { object: Some(own), ..Tree::default() };
-        assert_eq!(has_every_program(&tree).len(), programs().len());
+        assert_eq!(has_what_is_named(&tree).len(), named().len());
     }
 }

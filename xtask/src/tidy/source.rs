@@ -18,7 +18,7 @@ impl Source {
     /// Reads a file's text.
     pub(super) fn new(path: &str, text: &str) -> Source {
         let code = without_comments_and_literals(text);
-        let tests_only = path.ends_with("/tests.rs") || path.contains("/tests/");
+        let tests_only = is_tests_only(path);
         let shipped = if tests_only { String::new() } else { without_tests(&code) };
         Source { path: path.to_owned(), text: text.to_owned(), code, shipped }
     }
@@ -28,6 +28,11 @@ impl Source {
         let name = self.path.rsplit('/').next().unwrap_or(&self.path);
         name.strip_suffix(".rs").unwrap_or(name)
     }
+}
+
+/// Whether the file is a module of tests: its parent says what they are for.
+pub(super) fn is_tests_only(path: &str) -> bool {
+    path.ends_with("/tests.rs") || path.ends_with("_tests.rs") || path.contains("/tests/")
 }
 
 /// Number of the line that holds the byte at `offset`, from 1.

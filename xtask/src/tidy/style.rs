@@ -1,7 +1,7 @@
 //! What every file looks like.
 
 use super::Finding;
-use super::source::{Source, line_of, past_bracket, words};
+use super::source::{Source, is_tests_only, line_of, past_bracket, words};
 use super::tree::Tree;
 
 /// Longest source file. Longer ones hide a second purpose.
@@ -27,7 +27,7 @@ pub(super) fn purpose(tree: &Tree) -> Vec<Finding> {
         let first = source.text.lines().next().unwrap_or("");
         first.strip_prefix("//! ").is_some_and(|sentence| sentence.trim().len() >= MIN_REASON_BYTES)
     };
-    let silent = tree.rust.iter().filter(|source| !speaks(source));
+    let silent = tree.rust.iter().filter(|source| !is_tests_only(&source.path) && !speaks(source));
     silent.map(|source| Finding::new(&source.path, 1, "does not start with a `//!` line")).collect()
 }
 
@@ -124,6 +124,7 @@ mod tests {
         assert_eq!(count(purpose, "agent/src/a.rs", "//! What comes in and goes out.\n"), 0);
         assert_eq!(count(purpose, "agent/src/a.rs", "use std::fmt;\n"), 1);
         assert_eq!(count(purpose, "agent/src/a.rs", "//! x\n"), 1);
+        assert_eq!(count(purpose, "agent/src/a/tests.rs", "use super::*;\n"), 0);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What users see against what the agent has: metric names in dashboards, paths in the README.
 
 use super::Finding;
-use super::source::{line_of, words};
+use super::source::{is_tests_only, line_of, words};
 use super::tree::Tree;
 use std::collections::BTreeSet;
 
@@ -9,22 +9,17 @@ use std::collections::BTreeSet;
 const PREFIX: &str = "slowpod_";
 /// Where the metrics are defined.
 const METRICS: &str = "agent/src/views/metrics";
-/// Suffixes that the exposition format adds to a metric's own name.
-const ADDED: [&str; 5] = ["_total", "_bucket", "_sum", "_count", "_info"];
+/// Suffixes that a histogram's rows have.
+const OF_HISTOGRAM: [&str; 3] = ["_bucket", "_sum", "_count"];
 
 /// Breaks of: dashboards and rules name only metrics that the agent has. Recorded series (`slowpod:storms:rate5m`)
 /// are defined by the rules themselves and are not metrics.
 pub(super) fn dashboards(tree: &Tree) -> Vec<Finding> {
-    let defined: BTreeSet<&str> = tree.under(METRICS).flat_map(|source| strings(&source.text)).collect();
-    if defined.is_empty() {
-        return Vec::new();
-    }
+    let sources = tree.under(METRICS).filter(|source| !is_tests_only(&source.path));
+    let defined: BTreeSet<&str> = sources.flat_map(|source| strings(&source.text)).collect();
     let known = |name: &str| {
-        let own = name.strip_prefix(PREFIX).unwrap_or(name);
-        let bare = ADDED.iter().find_map(|added| own.strip_suffix(added));
-        [Some(own), bare].into_iter().flatten().any(|own| {
-            defined.contains(own) || defined.iter().any(|one| one.strip_prefix(PREFIX) == Some(own))
-        })
+        let without = |suffix: &&str| name.strip_suffix(*suffix).is_some_and(|base| defined.contains(base));
+        defined.contains(name) || OF_HISTOGRAM.iter().any(without)
     };
     let mut findings = Vec::new();
     for (path, text) in tree.texts.iter().filter(|(path, _)| path.starts_with("dashboards/")) {
@@ -48,6 +43,23 @@ fn names(text: &str) -> impl Iterator<Item = (usize, &str)> {
             (offset, &rest[..rest.find(|c| !is_name(c)).unwrap_or(rest.len())])
         },
     )
+}
+
+/// Breaks of: every view and every finding is in its table.
+pub(super) fn listed(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (folder, item) in [("agent/src/views/", "VIEW"), ("agent/src/findings/", "RULE")] {
+        let table = format!("{folder}mod.rs");
+        let table = tree.under(&table).next().map_or("", |source| source.shipped.as_str());
+        for source in tree.under(folder) {
+            let defined = source.shipped.contains(&format!("static {item}: "));
+            if defined && !table.contains(&format!("&{}::{item}", source.stem())) {
+                let what = format!("its {item} is not in the table of {folder}mod.rs");
+                findings.push(Finding::new(&source.path, 1, what));
+            }
+        }
+    }
+    findings
 }
 
 /// Breaks of: every path of VIEWS is in the README.
@@ -82,14 +94,22 @@ mod tests {
             Tree::of(&[
                 (
                     "agent/src/views/metrics.rs",
-                    "register(\"spawns\", \"Spawns seen.\"); (\"slowpod_build\", 1)",
+                    "[(\"slowpod_spawns_total\", 1), (\"slowpod_loop_seconds\", 2)]",
                 ),
                 ("dashboards/a.json", expression),
             ])
         };
-        assert_eq!(dashboards(&tree("rate(slowpod_spawns_total[5m]) / slowpod_build_info")), []);
-        assert_eq!(dashboards(&tree("sum(slowpod:spawns:rate5m)")), []);
+        assert_eq!(dashboards(&tree("rate(slowpod_spawns_total[5m]) / slowpod_loop_seconds_bucket")), []);
+        assert_eq!(dashboards(&tree("sum(daemon:slowpod_spawns:rate5m)")), []);
         assert_eq!(dashboards(&tree("rate(slowpod_spawn_total[5m])")).len(), 1);
+    }
+
+    #[test]
+    fn what_is_in_no_table_is_caught() {
+        let rule = ("agent/src/findings/storm.rs", "pub static RULE: Rule = Rule {};");
+        let table = |table| Tree::of(&[rule, ("agent/src/findings/mod.rs", table)]);
+        assert_eq!(listed(&table("pub const FINDINGS: &[&Rule] = &[&storm::RULE];")), []);
+        assert_eq!(listed(&table("pub const FINDINGS: &[&Rule] = &[]; // &storm::RULE")).len(), 1);
     }
 
     #[test]
