@@ -24,13 +24,12 @@ use slowpod_ebpf::{
 
 use super::{
     kernel::{
-        OFF_REGS_ARG1, OFF_REGS_ARG2, OFF_REGS_CALL_ARG0, OFF_REGS_CALL_RESULT,
-        OFF_REGS_SYSCALL, OFF_SK_FAMILY, OFF_SK_PROTOCOL, OFF_SOCKET_SK, Regs, Sock, Socket,
-        TaskStruct, address, cgroup_id, comm, current, entry_regs, identity, is_own, is_user, now_ns,
+        OFF_REGS_ARG1, OFF_REGS_ARG2, OFF_REGS_CALL_ARG0, OFF_REGS_CALL_RESULT, OFF_REGS_SYSCALL,
+        OFF_SK_FAMILY, OFF_SK_PROTOCOL, OFF_SOCKET_SK, Regs, Sock, Socket, TaskStruct, address, cgroup_id,
+        comm, current, entry_regs, identity, is_own, is_user, now_ns,
     },
     ring::{self, Ring},
-    settings,
-    tables,
+    settings, tables,
     text::user_value,
 };
 use aya_ebpf::EbpfContext;
@@ -329,7 +328,8 @@ fn next_piece(buffers: &mut Buffers) -> u64 {
     if buffers.left == 0 {
         return STEP_DONE;
     }
-    let (Some(base), Some(len)) = (user_value::<u64>(buffers.next), user_value::<u64>(buffers.next + 8)) else {
+    let (Some(base), Some(len)) = (user_value::<u64>(buffers.next), user_value::<u64>(buffers.next + 8))
+    else {
         return STEP_UNREAD;
     };
     // A message may go on in the next piece.
