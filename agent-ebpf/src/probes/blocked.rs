@@ -78,11 +78,11 @@ fn file_kind(task: *const TaskStruct, fd: u64) -> FileKind {
 /// What a descriptor of the thread stands for.
 #[inline(always)]
 fn open_file_kind(task: *const TaskStruct, fd: u32) -> Option<FileKind> {
-    let table = OFF_FILES_FDT.of(OFF_TASK_FILES.of(task)?)?;
-    if fd >= OFF_FDT_MAX_FDS.of(table)? {
+    let table = OFF_FILES_FDT.probe(OFF_TASK_FILES.probe(task)?)?;
+    if fd >= OFF_FDT_MAX_FDS.probe(table)? {
         return None;
     }
-    let file = probe(OFF_FDT_FD.of(table)?.wrapping_add(fd as usize))?;
+    let file = probe(OFF_FDT_FD.probe(table)?.wrapping_add(fd as usize))?;
     let inode = OFF_FILE_INODE.probe(file)?;
     let mode = u32::from(OFF_INODE_MODE.probe(inode)?);
     if cause::is_socket(mode) {

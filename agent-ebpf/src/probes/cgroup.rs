@@ -73,11 +73,11 @@ pub fn cgroup_moved(ctx: BtfTracePointContext) -> i32 {
 /// A cgroup's id and hierarchy, if the hierarchy is the one that is watched.
 #[inline(always)]
 fn wanted(cgroup: *const Cgroup) -> Option<(u64, u32)> {
-    let hierarchy = OFF_CGROUP_ROOT_HIERARCHY.of(OFF_CGROUP_ROOT.of(cgroup)?)?;
+    let hierarchy = OFF_CGROUP_ROOT_HIERARCHY.probe(OFF_CGROUP_ROOT.probe(cgroup)?)?;
     if hierarchy != settings::SET_CGROUP_HIERARCHY.load() {
         return None;
     }
-    Some((OFF_KN_ID.of(OFF_CGROUP_KN.of(cgroup)?)?, hierarchy))
+    Some((OFF_KN_ID.probe(OFF_CGROUP_KN.probe(cgroup)?)?, hierarchy))
 }
 
 /// `made` is 1 or 0; each has a scratch of its own.

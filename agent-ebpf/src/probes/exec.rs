@@ -41,7 +41,8 @@ use super::{
 struct Whole<T, const TEXT: usize> {
     fixed: T,
     text: [u8; TEXT],
-    tail: [u8; TAIL_BYTES],
+    /// End of the path, to find the base name in.
+    tail: [u64; TAIL_BYTES / 8],
 }
 
 type WholeExec = Whole<Exec, { PATH_BYTES + ARGV_BYTES + 8 }>;
@@ -108,7 +109,7 @@ fn base_name(binary: &mut [u8; BINARY_BYTES], path: *const u8, whole: &mut Whole
     };
     let skip = if copied.len > TAIL_BYTES as u64 { copied.len - TAIL_BYTES as u64 } else { 0 };
     let end = path.wrapping_add(skip as usize);
-    whole.tail = [0; TAIL_BYTES];
+    whole.tail = [0; TAIL_BYTES / 8];
     // SAFETY: both targets are as large as said; the helpers check the source.
     unsafe {
         bpf_probe_read_kernel(
@@ -174,8 +175,8 @@ struct Argv {
 #[inline(always)]
 fn argv(task: *const TaskStruct) -> Argv {
     let range = || {
-        let memory = OFF_TASK_MM.of(task)?;
-        Some((OFF_MM_ARG_START.of(memory)?, OFF_MM_ARG_END.of(memory)?))
+        let memory = OFF_TASK_MM.probe(task)?;
+        Some((OFF_MM_ARG_START.probe(memory)?, OFF_MM_ARG_END.probe(memory)?))
     };
     match range() {
         Some((start, end)) if end > start => Argv { start, len: end - start },
@@ -193,9 +194,9 @@ struct Namespaces {
 #[inline(always)]
 fn namespaces(task: *const TaskStruct) -> Namespaces {
     let mut found = Namespaces::default();
-    if let Some(proxy) = OFF_TASK_NSPROXY.of(task) {
-        found.mount = OFF_NSPROXY_MNT.of(proxy).and_then(|ns| OFF_MNT_NS_INUM.of(ns)).unwrap_or(0);
-        found.net = OFF_NSPROXY_NET.of(proxy).and_then(|ns| OFF_NET_NS_INUM.of(ns)).unwrap_or(0);
+    if let Some(proxy) = OFF_TASK_NSPROXY.probe(task) {
+        found.mount = OFF_NSPROXY_MNT.probe(proxy).and_then(|ns| OFF_MNT_NS_INUM.probe(ns)).unwrap_or(0);
+        found.net = OFF_NSPROXY_NET.probe(proxy).and_then(|ns| OFF_NET_NS_INUM.probe(ns)).unwrap_or(0);
     }
     found.pid = innermost_pid(task).and_then(|(_, ns)| OFF_PID_NS_INUM.probe(ns)).unwrap_or(0);
     found

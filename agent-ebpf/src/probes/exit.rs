@@ -37,9 +37,9 @@ pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
 /// What a parent's wait would report, as far as this thread's end decides it.
 #[inline(always)]
 fn wait_status(task: *const TaskStruct) -> Option<u32> {
-    let signal = OFF_TASK_SIGNAL.of(task)?;
-    if OFF_SIGNAL_FLAGS.of(signal)? & SIGNAL_GROUP_EXIT != 0 {
-        return OFF_SIGNAL_GROUP_EXIT_CODE.of(signal);
+    let signal = OFF_TASK_SIGNAL.probe(task)?;
+    if OFF_SIGNAL_FLAGS.probe(signal)? & SIGNAL_GROUP_EXIT != 0 {
+        return OFF_SIGNAL_GROUP_EXIT_CODE.probe(signal);
     }
     if OFF_TASK_PID.of(task)? == OFF_TASK_TGID.of(task)? { OFF_TASK_EXIT_CODE.of(task) } else { None }
 }

@@ -53,8 +53,11 @@ impl<S, V: Copy> Field<S, V> {
         Some(unsafe { ptr::read_volatile(address) })
     }
 
-    /// Reads the field with a helper, for pointers whose type the verifier does not know. `None` also when
-    /// the address cannot be read.
+    /// Reads the field with a helper. `None` also when the address cannot be read.
+    ///
+    /// For bases whose type the verifier does not know; and for fields that are pointers, wherever 20 ns do
+    /// not matter: for each direct load of a pointer the verifier searches all types of the kernel, several
+    /// times a millisecond, and that is most of the time it takes to attach.
     #[inline(always)]
     pub fn probe(&self, base: *const S) -> Option<V> {
         probe(self.within(base)?)
@@ -172,6 +175,18 @@ pub fn now_ns() -> u64 {
     unsafe { bpf_ktime_get_ns() }
 }
 
+/// Whether a thread belongs to a program; kernel threads have no memory of their own.
+#[inline(always)]
+pub fn is_user(task: *const TaskStruct) -> bool {
+    memory(task) != 0
+}
+
+/// Address of a thread's memory map; 0 = it has none.
+#[inline(always)]
+pub fn memory(task: *const TaskStruct) -> u64 {
+    OFF_TASK_MM.probe(task).map_or(0, address)
+}
+
 /// The running thread.
 #[inline(always)]
 pub fn current() -> *const TaskStruct {
@@ -192,11 +207,12 @@ pub fn entry_regs(task: *const TaskStruct) -> Option<*const Regs> {
 /// Who a thread is.
 #[inline(always)]
 pub fn identity(task: *const TaskStruct) -> Task {
-    let start_ns = match OFF_TASK_GROUP_LEADER.of(task) {
-        Some(leader) => OFF_TASK_START_BOOTTIME.of(leader).unwrap_or(0),
-        None => 0,
-    };
-    Task { start_ns, tgid: OFF_TASK_TGID.of(task).unwrap_or(0), tid: OFF_TASK_PID.of(task).unwrap_or(0) }
+    let start_ns = OFF_TASK_GROUP_LEADER.probe(task).and_then(|leader| OFF_TASK_START_BOOTTIME.probe(leader));
+    Task {
+        start_ns: start_ns.unwrap_or(0),
+        tgid: OFF_TASK_TGID.of(task).unwrap_or(0),
+        tid: OFF_TASK_PID.of(task).unwrap_or(0),
+    }
 }
 
 /// Whether a thread belongs to the agent itself, which is not watched.
@@ -226,7 +242,7 @@ pub fn cgroup_id(current: *const TaskStruct) -> u64 {
 
 #[inline(always)]
 fn cgroup_v1_id(task: *const TaskStruct, controller: u32) -> Option<u64> {
-    let subsys = OFF_CSS_SET_SUBSYS.within(OFF_TASK_CGROUPS.of(task)?)?;
+    let subsys = OFF_CSS_SET_SUBSYS.within(OFF_TASK_CGROUPS.probe(task)?)?;
     let css = probe(subsys.cast::<*const Css>().wrapping_add(controller as usize))?;
     OFF_KN_ID.probe(OFF_CGROUP_KN.probe(OFF_CSS_CGROUP.probe(css)?)?)
 }
@@ -234,8 +250,8 @@ fn cgroup_v1_id(task: *const TaskStruct, controller: u32) -> Option<u64> {
 /// The thread's pid as its own innermost pid namespace counts it, and that namespace.
 #[inline(always)]
 pub fn innermost_pid(task: *const TaskStruct) -> Option<(u32, *const PidNs)> {
-    let pid = OFF_TASK_THREAD_PID.of(task)?;
-    let level = OFF_PID_LEVEL.of(pid)?;
+    let pid = OFF_TASK_THREAD_PID.probe(task)?;
+    let level = OFF_PID_LEVEL.probe(pid)?;
     let stride = OFF_PID_NUMBERS_1.offset()?.wrapping_sub(OFF_PID_NUMBERS.offset()?);
     let numbers: *const u8 = OFF_PID_NUMBERS.within(pid)?.cast();
     let upid: *const Upid = numbers.wrapping_add(level as usize * stride as usize).cast();

@@ -25,8 +25,8 @@ use slowpod_ebpf::{
 use super::{
     kernel::{
         OFF_REGS_ARG1, OFF_REGS_ARG2, OFF_REGS_CALL_ARG0, OFF_REGS_CALL_RESULT, OFF_REGS_SYSCALL,
-        OFF_SK_FAMILY, OFF_SK_PROTOCOL, OFF_SOCKET_SK, OFF_TASK_MM, Regs, Sock, Socket, TaskStruct, address,
-        cgroup_id, comm, current, entry_regs, identity, is_own, now_ns,
+        OFF_SK_FAMILY, OFF_SK_PROTOCOL, OFF_SOCKET_SK, Regs, Sock, Socket, TaskStruct, address, cgroup_id,
+        comm, current, entry_regs, identity, is_own, is_user, now_ns,
     },
     ring::{self, Ring},
     settings, tables,
@@ -34,8 +34,15 @@ use super::{
 };
 use aya_ebpf::EbpfContext;
 
+/// A record and the state of the walk that fills it.
+#[repr(C)]
+struct Whole {
+    record: NetlinkSend,
+    buffers: Buffers,
+}
+
 #[map]
-static SEND_SCRATCH: PerCpuArray<NetlinkSend> = PerCpuArray::with_max_entries(1, 0);
+static SEND_SCRATCH: PerCpuArray<Whole> = PerCpuArray::with_max_entries(1, 0);
 
 /// In `struct msghdr`: the array of `struct iovec`, and its length.
 const MSGHDR_IOV: u64 = 16;
@@ -63,7 +70,7 @@ pub fn netlink_send_fentry(_: FEntryContext) -> i32 {
 pub fn netlink_send_fexit(ctx: FExitContext) -> i32 {
     let socket: *const Socket = ctx.arg(0);
     let result: i32 = ctx.arg(3);
-    let protocol = OFF_SOCKET_SK.of(socket).and_then(|sk| OFF_SK_PROTOCOL.of(sk));
+    let protocol = OFF_SOCKET_SK.probe(socket).and_then(|sk| OFF_SK_PROTOCOL.probe(sk));
     end(current(), protocol.unwrap_or(0), result, Timed::Always);
     0
 }
@@ -117,7 +124,7 @@ pub fn netlink_send_length(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn begin_any() -> Option<&'static mut tables::TaskRow> {
     let task = current();
-    if is_own(task) || OFF_TASK_MM.of(task).map_or(0, address) == 0 {
+    if is_own(task) || !is_user(task) {
         return None;
     }
     let now = now_ns();
@@ -145,7 +152,7 @@ enum Timed {
 /// A send on a netlink socket has ended.
 #[inline(always)]
 fn end(task: *const TaskStruct, protocol: u16, result: i32, timed: Timed) {
-    if is_own(task) || OFF_TASK_MM.of(task).map_or(0, address) == 0 {
+    if is_own(task) || !is_user(task) {
         return;
     }
     let now = now_ns();
@@ -171,29 +178,33 @@ fn end(task: *const TaskStruct, protocol: u16, result: i32, timed: Timed) {
             row.sendmmsg_index = if result < 0 || index + 1 >= count { 0 } else { index as u32 + 1 };
         }
     }
-    whole.types = [TypeCount::default(); TYPES];
-    whole.other_messages = 0;
+    whole.record.types = [TypeCount::default(); TYPES];
+    whole.record.other_messages = 0;
     match regs.zip(call).and_then(|(regs, call)| buffers(regs, call, index)) {
-        Some(buffers) => flags |= walk(buffers, protocol, whole),
+        Some(buffers) => {
+            whole.buffers = buffers;
+            flags |= walk(protocol);
+        }
         None => flags |= FLAG_UNREAD,
     }
     if flags & FLAG_UNREAD != 0 {
         ring::miss(Miss::UserRead);
     }
     let len = size_of::<NetlinkSend>() as u64;
-    whole.header = Header { ktime_ns: now, kind: Kind::NetlinkSend as u32, len_bytes: len as u32 };
-    whole.task = identity(task);
-    whole.cgroup_id = cgroup_id(task);
-    whole.inside_ns = inside_ns;
-    whole.bytes = if result > 0 { result as u64 } else { 0 };
-    whole.sends = 1;
-    whole.failed_sends = u32::from(result < 0);
-    whole.protocol = protocol;
-    whole.errno = if result < 0 { result.unsigned_abs() as u16 } else { 0 };
-    whole.flags = flags;
-    whole.reserved = 0;
-    whole.comm = comm(task);
-    ring::send_bytes(Ring::Netlink, Kind::NetlinkSend, (&raw const *whole).cast(), len);
+    let record = &mut whole.record;
+    record.header = Header { ktime_ns: now, kind: Kind::NetlinkSend as u32, len_bytes: len as u32 };
+    record.task = identity(task);
+    record.cgroup_id = cgroup_id(task);
+    record.inside_ns = inside_ns;
+    record.bytes = if result > 0 { result as u64 } else { 0 };
+    record.sends = 1;
+    record.failed_sends = u32::from(result < 0);
+    record.protocol = protocol;
+    record.errno = if result < 0 { result.unsigned_abs() as u16 } else { 0 };
+    record.flags = flags;
+    record.reserved = 0;
+    record.comm = comm(task);
+    ring::send_bytes(Ring::Netlink, Kind::NetlinkSend, (&raw const *record).cast(), len);
 }
 
 /// Which of the sending system calls a number is.
@@ -216,6 +227,7 @@ fn send_call(number: u32) -> Option<SendCall> {
 }
 
 /// Memory of the running process that holds messages: what is left of one piece, then more pieces.
+#[repr(C)]
 #[derive(Clone, Copy)]
 struct Buffers {
     /// Where the next message begins.
@@ -266,45 +278,66 @@ const _: () = assert!(size_of::<MessageHeader>() == HEADER_BYTES);
 
 /// Counts the messages of a send by type. Answers with record flags.
 #[inline(always)]
-fn walk(mut buffers: Buffers, protocol: u16, record: &mut NetlinkSend) -> u32 {
+fn walk(protocol: u16) -> u32 {
     let mut step = 0;
     while step < (WALK_MAX + PIECES_MAX) as u64 {
         // Hidden, so that this stays a loop.
         step = opaque(step) + 1;
-        if buffers.at + HEADER_BYTES as u64 > buffers.end {
-            if buffers.left == 0 {
-                return 0;
-            }
-            // A message may go on in the next piece.
-            let beyond = buffers.at.saturating_sub(buffers.end);
-            let (Some(base), Some(len)) =
-                (user_value::<u64>(buffers.next), user_value::<u64>(buffers.next + 8))
-            else {
-                return FLAG_UNREAD;
-            };
-            buffers = Buffers {
-                at: base + beyond,
-                end: base + len,
-                next: buffers.next + IOVEC_BYTES,
-                left: buffers.left - 1,
-            };
-            continue;
+        match netlink_walk_step(u64::from(protocol)) {
+            STEP_ON => {}
+            STEP_DONE => return 0,
+            _ => return FLAG_UNREAD,
         }
-        let Some(header) = user_value::<MessageHeader>(buffers.at) else { return FLAG_UNREAD };
-        let Some(advance) = rules::advance(header.len) else { return 0 };
-        if rules::counts(protocol, header.message_type) {
-            let command = if protocol == NETLINK_GENERIC {
-                u16::from(user_value::<u8>(buffers.at + HEADER_BYTES as u64).unwrap_or(0))
-            } else {
-                0
-            };
-            if !rules::tally(&mut record.types, header.message_type, command) {
-                record.other_messages += 1;
-            }
-        }
-        buffers.at += u64::from(advance);
     }
     FLAG_WALK_CUT
+}
+
+const STEP_ON: u64 = 0;
+const STEP_DONE: u64 = 1;
+const STEP_UNREAD: u64 = 2;
+
+/// Goes on to the next piece, or counts one message. A function of its own, and known to the kernel as such: it
+/// is verified once, not for every state of every round.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn netlink_walk_step(protocol: u64) -> u64 {
+    let Some(whole) = SEND_SCRATCH.get_ptr_mut(0) else { return STEP_DONE };
+    // SAFETY: this CPU's scratch; the caller holds no reference into it that it uses meanwhile.
+    let Whole { record, buffers } = unsafe { &mut *whole };
+    if buffers.at + HEADER_BYTES as u64 > buffers.end {
+        return next_piece(buffers);
+    }
+    let Some(header) = user_value::<MessageHeader>(buffers.at) else { return STEP_UNREAD };
+    let Some(advance) = rules::advance(header.len) else { return STEP_DONE };
+    let protocol = protocol as u16;
+    if rules::counts(protocol, header.message_type) {
+        let command = match protocol {
+            NETLINK_GENERIC => user_value::<u8>(buffers.at + HEADER_BYTES as u64).unwrap_or(0),
+            _ => 0,
+        };
+        if !rules::tally(&mut record.types, header.message_type, u16::from(command)) {
+            record.other_messages += 1;
+        }
+    }
+    buffers.at += u64::from(advance);
+    STEP_ON
+}
+
+#[inline(always)]
+fn next_piece(buffers: &mut Buffers) -> u64 {
+    if buffers.left == 0 {
+        return STEP_DONE;
+    }
+    let (Some(base), Some(len)) = (user_value::<u64>(buffers.next), user_value::<u64>(buffers.next + 8))
+    else {
+        return STEP_UNREAD;
+    };
+    // A message may go on in the next piece.
+    buffers.at = base + buffers.at.saturating_sub(buffers.end);
+    buffers.end = base + len;
+    buffers.next += IOVEC_BYTES;
+    buffers.left -= 1;
+    STEP_ON
 }
 
 /// The start of an `NLMSG_ERROR` message: `struct nlmsghdr`, then `struct nlmsgerr` (an errno, and the header

@@ -13,7 +13,7 @@ use slowpod_ebpf::abi::{
 use super::{
     flood,
     kernel::{
-        OFF_TASK_MM, TaskStruct, add, address, cgroup_id, comm, current, identity, innermost_pid, is_own,
+        TaskStruct, add, address, cgroup_id, comm, current, identity, innermost_pid, is_own, is_user, memory,
         now_ns,
     },
     ring::{self, Ring},
@@ -28,15 +28,13 @@ use super::{
 pub fn process_fork(ctx: BtfTracePointContext) -> i32 {
     let spawner: *const TaskStruct = ctx.arg(0);
     let child: *const TaskStruct = ctx.arg(1);
-    let memory = OFF_TASK_MM.of(child).map_or(0, address);
-    // Kernel threads have no memory of their own.
-    if memory == 0 || is_own(spawner) {
+    if !is_user(child) || is_own(spawner) {
         return 0;
     }
     let born = Born { spawner, child, now: now_ns(), begun_ns: 0, flags: 0 };
     let who = identity(child);
     if who.tid == who.tgid {
-        let shares = OFF_TASK_MM.of(spawner).map_or(0, address) == memory;
+        let shares = memory(spawner) == memory(child);
         new_process(&ctx, Born { flags: if shares { FLAG_SHARES_MEMORY } else { 0 }, ..born }, who);
     } else {
         new_thread(Born { flags: FLAG_THREAD, ..born }, who);

@@ -64,17 +64,11 @@ pub fn id(ctx: &BtfTracePointContext, task: Task, side: Side, now: u64) -> u64 {
         return 0;
     }
     let depth = at_most(bytes as u64 / 8, FRAMES as u64);
-    let mut hash = hash::START;
-    if side == Side::User {
-        hash = hash::step(hash, u64::from(task.tgid));
-    }
-    for (index, frame) in whole.frames.iter().enumerate() {
-        if index as u64 >= depth {
-            break;
-        }
-        hash = hash::step(hash, *frame);
-    }
-    let id = hash::id(hash);
+    let seed = match side {
+        Side::User => hash::step(hash::START, u64::from(task.tgid)),
+        Side::Kernel => hash::START,
+    };
+    let id = hash::id(stack_hash(seed, depth));
     if SENT.get_ptr(&id).is_some() {
         return id;
     }
@@ -93,4 +87,23 @@ pub fn id(ctx: &BtfTracePointContext, task: Task, side: Side, now: u64) -> u64 {
         ring::miss(Miss::StackTableFull);
     }
     id
+}
+
+/// Goes on with a hash over the frames in the scratch. A function of its own, and known to the kernel as such:
+/// it is verified once, not in every state its callers may be in.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn stack_hash(seed: u64, depth: u64) -> u64 {
+    let Some(whole) = STACK_SCRATCH.get_ptr(0) else { return 0 };
+    let mut hash = seed;
+    let mut index = 0;
+    while index < FRAMES {
+        if index as u64 >= depth {
+            break;
+        }
+        // SAFETY: this CPU's scratch, and inside the array.
+        hash = hash::step(hash, unsafe { (*whole).frames[index] });
+        index += 1;
+    }
+    hash
 }

@@ -150,7 +150,7 @@ pub fn process_of(thread: *const TaskStruct) -> Option<&'static mut ProcessRow> 
 /// Key of a thread's process.
 #[inline(always)]
 pub fn process_key(thread: *const TaskStruct) -> u64 {
-    OFF_TASK_SIGNAL.of(thread).map_or(0, address)
+    OFF_TASK_SIGNAL.probe(thread).map_or(0, address)
 }
 
 /// Starts to track a thread that begins in `state` at `now_ns`. None when there is no room.

@@ -6,7 +6,7 @@ use aya::{
     programs::{Program as Loaded, ProgramError, TracePointError},
 };
 use slowpod_ebpf::abi::probes::{Hook, Program};
-use std::{error::Error, io};
+use std::{error::Error, io, time::Instant};
 
 /// Loads a program into the kernel and hooks it. On failure nothing of it stays.
 pub(super) fn hook(ebpf: &mut Ebpf, btf: &Btf, program: &Program) -> Result<(), Failure> {
@@ -14,7 +14,15 @@ pub(super) fn hook(ebpf: &mut Ebpf, btf: &Btf, program: &Program) -> Result<(), 
         let detail = "it is not in the kernel object".to_string();
         return Err(Failure::Refused { program: program.name, errno: None, detail });
     };
+    let begun = Instant::now();
     let outcome = load_and_attach(loaded, btf, program.hook);
+    tracing::debug!(
+        program = program.name,
+        took_us = begun.elapsed().as_micros(),
+        verified = loaded.info().ok().and_then(|info| info.verified_instruction_count()),
+        attached = outcome.is_ok(),
+        "tried"
+    );
     if outcome.is_err() {
         unhook(ebpf, program);
     }

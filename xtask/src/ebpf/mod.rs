@@ -1,0 +1,102 @@
+//! `cargo xtask ebpf`: builds the kernel object, and proves that the committed one comes from the sources beside it.
+//!
+//! In: `agent-ebpf/`, a compiler with its own sources, bpf-linker. Out: `agent-ebpf/built/`.
+
+mod build;
+mod install;
+mod stamp;
+mod toolchain;
+
+use crate::sh;
+use anyhow::{Context, bail, ensure};
+use stamp::{Stamp, sha256};
+use std::fs;
+use std::path::PathBuf;
+
+/// Build the kernel programs.
+#[derive(clap::Args, Default)]
+pub(crate) struct Options {
+    /// Install what building takes: Debian's compiler, LLVM's libraries and bpf-linker. Needs root.
+    #[arg(long)]
+    install: bool,
+    /// Change nothing; fail when the committed object does not come from the sources beside it. The object that
+    /// was built to see that stays under target/ebpf/.
+    #[arg(long)]
+    check: bool,
+}
+
+/// Where the object and its stamp are committed.
+fn built(file: &str) -> PathBuf {
+    sh::root().join("agent-ebpf/built").join(file)
+}
+
+const OBJECT: &str = "slowpod.bpf.o";
+const STAMP: &str = "slowpod.bpf.stamp";
+
+/// Does what is asked.
+///
+/// # Errors
+/// When a tool is missing, the build fails, or (with `--check`) the object and the sources do not belong together.
+pub(crate) fn run(options: Options) -> anyhow::Result<()> {
+    if options.install {
+        install::run()?;
+    }
+    if options.check {
+        return check();
+    }
+    // To install is not to ask for a new object.
+    if options.install {
+        return Ok(());
+    }
+    let toolchain = toolchain::find(committed().ok().as_ref())?;
+    let object = build::run(&toolchain)?;
+    let stamp = stamp::of(&object, &toolchain)?;
+    fs::create_dir_all(built("")).context("making agent-ebpf/built")?;
+    fs::write(built(OBJECT), &object).context("writing the object")?;
+    fs::write(built(STAMP), stamp.to_string()).context("writing the stamp")?;
+    println!("{OBJECT}: {} bytes, {} with {}", object.len(), stamp.compiler, stamp.linker);
+    Ok(())
+}
+
+/// The committed stamp.
+fn committed() -> anyhow::Result<Stamp> {
+    let text = fs::read_to_string(built(STAMP))
+        .context("there is no agent-ebpf/built/slowpod.bpf.stamp: run `cargo xtask ebpf`")?;
+    Stamp::parse(&text).context("agent-ebpf/built/slowpod.bpf.stamp is not a stamp: run `cargo xtask ebpf`")
+}
+
+fn check() -> anyhow::Result<()> {
+    let stamp = committed()?;
+    let object = fs::read(built(OBJECT)).context("there is no agent-ebpf/built/slowpod.bpf.o")?;
+    ensure!(
+        sha256(&object) == stamp.object,
+        "the committed kernel object is not the one its stamp was written for: run `cargo xtask ebpf`"
+    );
+    let sources = stamp::sources()?;
+    ensure!(
+        sources == stamp.sources,
+        "the kernel sources have changed since the object was built: run `cargo xtask ebpf` and commit agent-ebpf/built"
+    );
+    let toolchain = toolchain::find(Some(&stamp))?;
+    let rebuilt = build::run(&toolchain)?;
+    let left_at = sh::target_dir().join("ebpf").join(OBJECT);
+    fs::create_dir_all(left_at.parent().context("the target directory has no name")?)?;
+    fs::write(&left_at, &rebuilt).with_context(|| format!("writing {}", left_at.display()))?;
+    let now = stamp::of(&rebuilt, &toolchain)?;
+    if !now.same_tools(&stamp) {
+        println!(
+            "{OBJECT} belongs to its sources. Its bytes were not compared: it was built by {} with {} and {}, here are {} with {} and {}",
+            stamp.compiler, stamp.linker, stamp.strip, now.compiler, now.linker, now.strip
+        );
+        return Ok(());
+    }
+    if rebuilt != object {
+        bail!(
+            "the same tools made another object from the same sources: compare {} with {}",
+            built(OBJECT).display(),
+            left_at.display()
+        );
+    }
+    println!("{OBJECT} belongs to its sources, byte for byte");
+    Ok(())
+}
