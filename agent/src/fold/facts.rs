@@ -31,7 +31,7 @@ pub(super) fn apply(state: &mut State, now_ns: u64, fact: Fact) {
         }
         Fact::Loss { .. } | Fact::Miss { .. } | Fact::Capture(_) => {}
         Fact::GenlFamily { id, name } => {
-            state.genl.insert(id, name);
+            state.genl.insert(id, safe(&name).to_string());
         }
         Fact::Gone { tgid, start_ns } => state.gone(ProcId { tgid, start_ns }),
     }
