@@ -156,11 +156,11 @@ pub struct ProcessBlock {
     /// Kernel's name of it.
     pub comm: Arc<str>,
     /// Path of its program as given to exec; empty when not known.
-    pub path: Arc<str>,
+    pub path: String,
     /// Its argv class.
     pub argv_class: Arc<str>,
     /// Its arguments, redacted as configured, parted by blanks.
-    pub argv: Arc<str>,
+    pub argv: String,
     /// The arguments were longer than what is kept.
     pub argv_cut: bool,
     /// Its program is a `#!` script.
@@ -184,9 +184,9 @@ impl ProcessBlock {
             pid: process.id.tgid,
             start_ns: process.id.start_ns,
             comm: process.comm.clone(),
-            path: process.path.clone(),
+            path: process.path_text(),
             argv_class: process.argv_class.clone(),
-            argv: process.argv.clone(),
+            argv: process.argv_text(),
             argv_cut: process.argv_cut,
             script: process.script,
             uid: process.uid,

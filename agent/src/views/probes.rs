@@ -62,7 +62,7 @@ fn render(snapshot: &Snapshot, _: &Query) -> Vec<u8> {
 fn row<'a>(probe: &'a Probe, verdict: Option<&'a facts::Probe>) -> Row<'a> {
     Row {
         probe: probe.name,
-        state: verdict.map_or(UNKNOWN, |verdict| &verdict.state),
+        state: verdict.map_or(UNKNOWN, |verdict| verdict.state.name()),
         required: probe.need == Need::Required,
         rung: verdict.map_or("", |verdict| &verdict.rung),
         why: verdict.map_or("", |verdict| &verdict.why),

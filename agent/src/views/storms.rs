@@ -50,7 +50,7 @@ const RANKED_BY: &str = "score_ns: time in which the daemon's sync loops that ov
 struct DaemonBlock {
     name: Arc<str>,
     comm: Arc<str>,
-    path: Arc<str>,
+    path: String,
     /// Its processes that spawned; the newest 64.
     pids: Vec<u32>,
     /// How many processes it has had in all.
@@ -160,7 +160,7 @@ fn daemon_block(
     DaemonBlock {
         name: daemon.name.clone(),
         comm: daemon.comm.clone(),
-        path: daemon.path.clone(),
+        path: daemon.path_text(),
         pids: daemon.members.iter().map(|member| member.tgid).collect(),
         processes: daemon.member_count,
         cgroup: state.cgroups.get(key.cgroup_id).map(|cgroup| cgroup.path.clone()),
