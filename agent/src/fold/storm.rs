@@ -37,7 +37,8 @@ mod tests {
     use super::*;
 
     fn own(spawned: u64, busy_ns: u64, duration_ns: u64) -> Loop {
-        let mut own = Loop { spawned, start_ns: 1_000, end_ns: 1_000 + duration_ns, ..Loop::default() };
+        let mut own = Loop::default();
+        (own.spawned, own.start_ns, own.end_ns) = (spawned, 1_000, 1_000 + duration_ns);
         own.busy.add(1_000, 1_000 + busy_ns);
         own
     }
@@ -54,6 +55,9 @@ mod tests {
 
     #[test]
     fn counted_spawns_count() {
-        assert!(is_storm(&Loop { spawned: 2, counted: 18, ..Loop::default() }));
+        let mut flooded = own(2, 0, 0);
+        assert!(!is_storm(&flooded));
+        flooded.counted = 18;
+        assert!(is_storm(&flooded));
     }
 }
