@@ -188,9 +188,16 @@ impl Query {
     /// The window asked for, when the newest instant is `now_ns`. Without `ago` it ends now; with `ago` it
     /// begins that long ago.
     pub fn window(&self, now_ns: u64) -> Window {
+        // A record of this very instant belongs to the window; its end is exclusive.
+        let end_ns = now_ns.saturating_add(1);
         let seconds_ns = self.seconds_ns.unwrap_or(SECONDS_DEFAULT_NS);
-        let from_ns = now_ns.saturating_sub(self.ago_ns.unwrap_or(seconds_ns));
-        Window { from_ns, until_ns: from_ns.saturating_add(seconds_ns).min(now_ns.saturating_add(1)) }
+        match self.ago_ns {
+            None => Window { from_ns: now_ns.saturating_sub(seconds_ns), until_ns: end_ns },
+            Some(ago_ns) => {
+                let from_ns = now_ns.saturating_sub(ago_ns);
+                Window { from_ns, until_ns: from_ns.saturating_add(seconds_ns).min(end_ns) }
+            }
+        }
     }
 }
 
