@@ -8,6 +8,7 @@
 //!  decode   bytes to Event, closed enum, never panics
 //!  enrich   who: process (tgid + start time), cgroup, pod, argv class
 //!  fold     (State, Event) -> State: spawns, sync loops, netlink, losses
+//!  findings Snapshot -> ranked causes
 //!  views    (Snapshot, Query) -> bytes
 //!  web, cli what people and programs ask
 //! ```
@@ -18,5 +19,7 @@ pub mod capture;
 pub mod decode;
 pub mod enrich;
 pub mod failure;
+pub mod findings;
 pub mod fold;
 pub mod pipeline;
+pub mod views;

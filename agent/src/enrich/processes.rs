@@ -56,7 +56,7 @@ pub struct Process {
 }
 
 /// Longest text of a path, in bytes.
-const PATH_TEXT_BYTES: usize = 320;
+pub const PATH_TEXT_BYTES: usize = 320;
 /// Longest text of all arguments, in bytes.
 const ARGV_TEXT_BYTES: usize = 1_024;
 

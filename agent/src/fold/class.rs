@@ -31,6 +31,17 @@ impl Outcomes {
         }
     }
 
+    /// Adds other outcomes.
+    pub fn add(&mut self, other: &Outcomes) {
+        self.ok += other.ok;
+        for (code, count) in &other.codes {
+            *self.codes.entry(*code).or_default() += count;
+        }
+        for (signal, count) in &other.signals {
+            *self.signals.entry(*signal).or_default() += count;
+        }
+    }
+
     /// Spawns that did not end with exit code 0.
     pub fn failed(&self) -> u64 {
         self.codes.values().sum::<u64>() + self.signals.values().sum::<u64>()

@@ -5,7 +5,8 @@
 
 use super::loops::Series;
 use super::netlink::NetlinkTable;
-use crate::enrich::{ProcId, processes::Processes};
+use crate::enrich::processes::{PATH_TEXT_BYTES, Processes};
+use crate::enrich::{ProcId, text};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -79,6 +80,11 @@ pub fn key_of(processes: &Processes, id: ProcId) -> Option<DaemonKey> {
 }
 
 impl Daemon {
+    /// Its path as safe text.
+    pub fn path_text(&self) -> String {
+        text::safe(&self.path, PATH_TEXT_BYTES).into_owned()
+    }
+
     fn new(loops_max: usize) -> Self {
         Daemon {
             members: BTreeSet::new(),

@@ -8,7 +8,8 @@ use slowpod_ebpf::abi::{self, cgroup::CgroupMove, exec};
 
 pub use crate::decode::fact::{Node, Probe};
 
-/// Longest text taken from a fact: the longest argv, with every byte escaped.
+/// Longest text of a generic netlink family's name (`GENL_NAMSIZ` is 16), with every byte escaped.
+const FAMILY_TEXT_BYTES: usize = 64;
 
 pub(super) fn apply(state: &mut State, now_ns: u64, fact: Fact) {
     let in_window = state.window.holds(now_ns);
@@ -31,7 +32,7 @@ pub(super) fn apply(state: &mut State, now_ns: u64, fact: Fact) {
         }
         Fact::Loss { .. } | Fact::Miss { .. } | Fact::Capture(_) => {}
         Fact::GenlFamily { id, name } => {
-            state.genl.insert(id, name);
+            state.genl.insert(id, text::safe(name.as_bytes(), FAMILY_TEXT_BYTES).into_owned());
         }
         Fact::Gone { tgid, start_ns } => state.gone(ProcId { tgid, start_ns }),
     }

@@ -180,7 +180,8 @@ impl State {
             return;
         }
         self.counts.exec_fails += 1;
-        let name = daemon.as_ref().map_or_else(|| "unknown".into(), |key| self.daemon_name(key, id));
+        let name = daemon.as_ref().and_then(|key| self.daemon_label(key));
+        let name = name.unwrap_or_else(|| "unknown".into());
         let errno = decode::errno::errno_name(fail.fixed.errno);
         *self.totals.exec_fails.row(&name, &errno.into()) += 1;
         let path = text::safe(fail.path, PATH_TEXT_BYTES).into();
@@ -260,10 +261,11 @@ impl State {
         id
     }
 
-    /// Name of a daemon for labels: as it was last seen spawning, else the process's own class.
-    pub(super) fn daemon_name(&self, key: &DaemonKey, id: ProcId) -> Arc<str> {
+    /// Name of a daemon: as it was last seen spawning, else what its key says. `None` when nothing does.
+    pub fn daemon_label(&self, key: &DaemonKey) -> Option<Arc<str>> {
         let spawning = self.daemons.get(key).map(|daemon| daemon.name.clone());
-        spawning.or_else(|| self.processes.get(id).map(|p| p.argv_class.clone())).unwrap_or_default()
+        let class = || (!key.argv_class.is_empty()).then(|| key.argv_class.clone());
+        spawning.or_else(class).or_else(|| self.processes.get(key.root).map(|p| p.argv_class.clone()))
     }
 
     /// A child whose spawn was before the answer's first record, or was lost: its exit tells enough. One

@@ -3,6 +3,7 @@
 //! The same fold serves live, replay and look-back; it does no I/O, reads no clock and has one owner.
 
 pub mod class;
+pub mod class_sum;
 pub mod daemons;
 pub mod facts;
 pub mod failed;
@@ -12,6 +13,7 @@ pub mod loss;
 pub mod netlink;
 mod sends;
 pub mod stacks;
+pub mod storm;
 pub mod totals;
 mod uncollected;
 pub mod union;

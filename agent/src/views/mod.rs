@@ -2,9 +2,14 @@
 //! OpenAPI document, `slowpod replay` and the golden tests all walk [`VIEWS`].
 
 pub mod body;
+pub mod classes;
 pub mod completeness;
 pub mod describe;
+pub mod filter;
+pub mod findings;
 pub mod netlink;
+pub mod netlink_rows;
+pub mod openapi;
 pub mod probes;
 pub mod processes;
 pub mod query;
@@ -33,7 +38,8 @@ pub struct View {
 pub const JSON: &str = "application/json";
 
 /// Every view, in the order the index lists them.
-pub const VIEWS: &[&View] = &[&storms::VIEW, &processes::VIEW, &netlink::VIEW, &probes::VIEW];
+pub const VIEWS: &[&View] =
+    &[&findings::VIEW, &storms::VIEW, &processes::VIEW, &netlink::VIEW, &probes::VIEW];
 
 /// The view with this name.
 pub fn named(name: &str) -> Option<&'static View> {

@@ -31,6 +31,11 @@ pub enum ParamKind {
         /// Largest value.
         max: u64,
     },
+    /// One of these words.
+    Choice {
+        /// The words; the first is the default.
+        of: &'static [&'static str],
+    },
     /// Text, at most this many bytes.
     Text {
         /// Most bytes.
@@ -64,11 +69,8 @@ pub const LIMIT: Param = Param {
     kind: ParamKind::Count { min: 1, max: 20_000 },
 };
 /// Only this pod.
-pub const POD: Param = Param {
-    name: "pod",
-    about: "only this pod, by UID",
-    kind: ParamKind::Text { max_bytes: 253 },
-};
+pub const POD: Param =
+    Param { name: "pod", about: "only this pod, by UID", kind: ParamKind::Text { max_bytes: 253 } };
 /// Only this process.
 pub const PID: Param =
     Param { name: "pid", about: "only this process id", kind: ParamKind::Count { min: 1, max: 4_194_304 } };
@@ -146,6 +148,10 @@ impl Query {
         let number = match param.kind {
             ParamKind::Seconds { min_ns, max_ns } => seconds(value, min_ns, max_ns)?,
             ParamKind::Count { min, max } => count(value, min, max)?,
+            ParamKind::Choice { of } => {
+                choice(value, of)?;
+                0
+            }
             ParamKind::Text { max_bytes } => {
                 text(value, max_bytes)?;
                 0
@@ -169,6 +175,11 @@ impl Query {
         self.more.iter().find(|(own, _)| *own == name).map(|(_, value)| value.as_str())
     }
 
+    /// The value of a view's own parameter that is a [`ParamKind::Count`].
+    pub fn own_count(&self, name: &str) -> Option<usize> {
+        self.own(name).and_then(|value| value.parse().ok())
+    }
+
     /// Most rows.
     pub fn rows(&self) -> usize {
         self.limit.unwrap_or(LIMIT_DEFAULT)
@@ -177,9 +188,16 @@ impl Query {
     /// The window asked for, when the newest instant is `now_ns`. Without `ago` it ends now; with `ago` it
     /// begins that long ago.
     pub fn window(&self, now_ns: u64) -> Window {
+        // A record of this very instant belongs to the window; its end is exclusive.
+        let end_ns = now_ns.saturating_add(1);
         let seconds_ns = self.seconds_ns.unwrap_or(SECONDS_DEFAULT_NS);
-        let from_ns = now_ns.saturating_sub(self.ago_ns.unwrap_or(seconds_ns));
-        Window { from_ns, until_ns: from_ns.saturating_add(seconds_ns).min(now_ns.saturating_add(1)) }
+        match self.ago_ns {
+            None => Window { from_ns: now_ns.saturating_sub(seconds_ns), until_ns: end_ns },
+            Some(ago_ns) => {
+                let from_ns = now_ns.saturating_sub(ago_ns);
+                Window { from_ns, until_ns: from_ns.saturating_add(seconds_ns).min(end_ns) }
+            }
+        }
     }
 }
 
@@ -212,6 +230,10 @@ fn count(value: &str, min: u64, max: u64) -> Result<u64, String> {
     let plain = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
     let number = value.parse::<u64>().ok().filter(|number| plain && (min..=max).contains(number));
     number.ok_or_else(|| format!("{:?} is no whole number from {min} to {max}", shown(value)))
+}
+
+fn choice(value: &str, of: &[&str]) -> Result<(), String> {
+    if of.contains(&value) { Ok(()) } else { Err(format!("must be one of {}", of.join(", "))) }
 }
 
 fn text(value: &str, max_bytes: usize) -> Result<(), String> {
@@ -248,11 +270,23 @@ mod tests {
 
     #[test]
     fn absurd_values_name_the_parameter() {
-        for raw in ["seconds=-1", "seconds=1e9", "seconds=0", "seconds=99999999", "seconds=", "seconds=NaN",
-                    "seconds=inf", "seconds=.", "seconds=1.2.3", "seconds=5%00"] {
+        for raw in [
+            "seconds=-1",
+            "seconds=1e9",
+            "seconds=0",
+            "seconds=99999999",
+            "seconds=",
+            "seconds=NaN",
+            "seconds=inf",
+            "seconds=.",
+            "seconds=1.2.3",
+            "seconds=5%00",
+        ] {
             assert!(problem(raw).contains("\"seconds\""), "{raw}: {}", problem(raw));
         }
-        for raw in ["limit=0", "limit=20001", "limit=-1", "limit=+5", "limit=1.5", "limit=18446744073709551616"] {
+        for raw in
+            ["limit=0", "limit=20001", "limit=-1", "limit=+5", "limit=1.5", "limit=18446744073709551616"]
+        {
             assert!(problem(raw).contains("\"limit\""), "{raw}");
         }
         assert!(problem("pid=0").contains("\"pid\""));

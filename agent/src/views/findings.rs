@@ -1,0 +1,151 @@
+//! `/api/v1/findings`: what stands out, ranked by what it costs, and what was looked for.
+
+use super::filter::Filter;
+use super::{JSON, Query, View, body};
+use crate::findings::human::{count, duration};
+use crate::findings::{self, Evidence, FINDINGS, Finding, Number, Severity, Subject};
+use crate::fold::Snapshot;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// The view.
+pub static VIEW: View = View {
+    name: "findings",
+    path: "/api/v1/findings",
+    about: "Ranked causes in plain words, each with its numbers, the views that show them, and what usually helps.",
+    params: &[],
+    content_type: JSON,
+    render,
+};
+
+/// The answer's own fields.
+#[derive(Serialize)]
+struct Findings {
+    /// One sentence: how much was watched, and whether anything stood out.
+    summary: String,
+    watched: Watched,
+    /// The rules that were tried.
+    looked_for: Vec<&'static str>,
+    findings_matched: usize,
+    /// The costliest first.
+    findings: Vec<Row>,
+}
+
+/// What the findings were drawn from.
+#[derive(Serialize)]
+struct Watched {
+    spawns: u64,
+    daemons: usize,
+    sync_loops: usize,
+    netlink_messages: u64,
+    failed_execs: u64,
+}
+
+/// One finding.
+#[derive(Serialize)]
+struct Row {
+    rank: usize,
+    id: String,
+    rule: &'static str,
+    severity: Severity,
+    cost_ns: u64,
+    title: String,
+    detail: Vec<String>,
+    numbers: BTreeMap<&'static str, Number>,
+    fix: Vec<String>,
+    /// Paths to ask for the same window.
+    evidence: Vec<String>,
+}
+
+fn render(snapshot: &Snapshot, query: &Query) -> Vec<u8> {
+    let filter = Filter::new(&snapshot.state, query);
+    let mut findings = findings::ranked(snapshot);
+    findings.retain(|finding| passes(&filter, snapshot, &finding.subject));
+    let watched = watched(snapshot, &filter);
+    let found = findings.iter().filter(|finding| finding.subject != Subject::Node).count();
+    let answer = Findings {
+        summary: summary(snapshot, &watched, found),
+        watched,
+        looked_for: FINDINGS.iter().map(|rule| rule.about).collect(),
+        findings_matched: findings.len(),
+        findings: findings
+            .into_iter()
+            .take(query.rows())
+            .enumerate()
+            .map(|(index, finding)| row(index + 1, finding, query))
+            .collect(),
+    };
+    body::json(snapshot, answer)
+}
+
+fn passes(filter: &Filter<'_>, snapshot: &Snapshot, subject: &Subject) -> bool {
+    let state = &snapshot.state;
+    match subject {
+        Subject::Node => true,
+        Subject::Daemon(key) => match state.daemons.get(key) {
+            Some(daemon) => filter.daemon(key, daemon),
+            None => filter.is_empty(),
+        },
+        Subject::Process(id) => {
+            state.processes.get(*id).map_or(filter.is_empty(), |process| filter.process(process))
+        }
+    }
+}
+
+fn watched(snapshot: &Snapshot, filter: &Filter<'_>) -> Watched {
+    let state = &snapshot.state;
+    let daemons = state.daemons.iter().filter(|(key, daemon)| filter.daemon(key, daemon));
+    let loops = daemons.map(|(_, daemon)| crate::fold::storm::loops(snapshot, daemon).count());
+    let loops: Vec<usize> = loops.filter(|loops| *loops > 0).collect();
+    Watched {
+        spawns: state.counts.spawned + state.counts.counted,
+        daemons: loops.len(),
+        sync_loops: loops.iter().sum(),
+        netlink_messages: state.senders.values().map(|table| table.total().messages).sum(),
+        failed_execs: state.counts.exec_fails,
+    }
+}
+
+fn summary(snapshot: &Snapshot, watched: &Watched, found: usize) -> String {
+    let covered_s = super::completeness::window(snapshot).covered_seconds;
+    let seen = format!(
+        "{} watched: {} spawns, {} sync loops of {} daemons, {} netlink messages, {} failed execs",
+        duration((covered_s * 1e9) as u64),
+        count(watched.spawns),
+        count(watched.sync_loops as u64),
+        count(watched.daemons as u64),
+        count(watched.netlink_messages),
+        count(watched.failed_execs)
+    );
+    match found {
+        0 => format!("{seen}. Nothing stood out."),
+        1 => format!("{seen}. One thing stood out."),
+        more => format!("{seen}. {} things stood out.", count(more as u64)),
+    }
+}
+
+fn row(rank: usize, finding: Finding, query: &Query) -> Row {
+    let evidence = finding.evidence.iter().filter_map(|evidence| path(evidence, query)).collect();
+    Row {
+        rank,
+        id: finding.id,
+        rule: finding.rule,
+        severity: finding.severity,
+        cost_ns: finding.cost_ns,
+        title: finding.title,
+        detail: finding.detail,
+        numbers: finding.numbers,
+        fix: finding.fix,
+        evidence,
+    }
+}
+
+/// Where to ask for a finding's numbers, for the window this answer was asked for.
+fn path(evidence: &Evidence, query: &Query) -> Option<String> {
+    let view = super::named(evidence.view)?;
+    let span = |name: &str, ns: Option<u64>| ns.map(|ns| format!("{name}={}", ns as f64 / 1e9));
+    let own = (!evidence.query.is_empty()).then(|| evidence.query.clone());
+    let parts = [own, span("seconds", query.seconds_ns), span("ago", query.ago_ns)];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    Some(if parts.is_empty() { view.path.into() } else { format!("{}?{}", view.path, parts.join("&")) })
+}

@@ -1,0 +1,179 @@
+//! `/api/v1/openapi.json`: the API's description, made from [`VIEWS`] and their parameters, so that it cannot
+//! name a path or a parameter that is not there.
+
+use super::query::{COMMON, ParamKind};
+use super::{JSON, Param, VIEWS, View};
+use serde_json::{Map, Value, json};
+
+/// Where the document is served.
+pub const PATH: &str = "/api/v1/openapi.json";
+
+/// The OpenAPI 3.1 document, as JSON ended by a newline.
+pub fn document() -> Vec<u8> {
+    let paths: Map<String, Value> = VIEWS.iter().map(|view| (view.path.into(), path(view))).collect();
+    let document = json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "slowpod",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "What a node's daemons spend their time on. Every JSON answer states its window and \
+                            what is missing from it. Times are nanoseconds where the name ends in _ns.",
+            "license": { "name": "Apache-2.0 OR MIT", "identifier": "Apache-2.0 OR MIT" },
+        },
+        "servers": [{ "url": "/" }],
+        "paths": paths,
+        "components": { "schemas": schemas() },
+    });
+    let mut bytes =
+        serde_json::to_vec_pretty(&document).expect("the document holds nothing that JSON cannot");
+    bytes.push(b'\n');
+    bytes
+}
+
+fn path(view: &View) -> Value {
+    let parameters: Vec<Value> = COMMON.iter().chain(view.params).map(parameter).collect();
+    let schema = if view.content_type == JSON {
+        json!({ "$ref": "#/components/schemas/Answer" })
+    } else {
+        json!({ "type": "string" })
+    };
+    json!({ "get": {
+        "operationId": view.name,
+        "summary": view.about,
+        "parameters": parameters,
+        "responses": {
+            "200": { "description": "The answer.", "content": { view.content_type: { "schema": schema } } },
+            "400": {
+                "description": "A parameter is unknown, repeated or out of bounds.",
+                "content": { JSON: { "schema": { "$ref": "#/components/schemas/Error" } } },
+            },
+        },
+    } })
+}
+
+fn parameter(param: &Param) -> Value {
+    json!({
+        "name": param.name,
+        "in": "query",
+        "required": false,
+        "description": param.about,
+        "schema": schema(&param.kind),
+    })
+}
+
+fn schema(kind: &ParamKind) -> Value {
+    match kind {
+        ParamKind::Seconds { min_ns, max_ns } => json!({
+            "type": "string",
+            "pattern": r"^[0-9]*\.?[0-9]+(ms|s|m|h)?$",
+            "description": format!("from {} to {} seconds", *min_ns as f64 / 1e9, *max_ns as f64 / 1e9),
+        }),
+        ParamKind::Count { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),
+        ParamKind::Choice { of } => json!({ "type": "string", "enum": of, "default": of.first() }),
+        ParamKind::Text { max_bytes } => json!({ "type": "string", "minLength": 1, "maxLength": max_bytes }),
+    }
+}
+
+/// What all JSON answers have; the views' own fields stand beside it.
+fn schemas() -> Value {
+    let counts = json!({ "type": "object", "additionalProperties": { "type": "integer" } });
+    let text = json!({ "type": ["string", "null"], "format": "date-time" });
+    json!({
+        "Answer": {
+            "type": "object",
+            "required": ["window", "completeness"],
+            "properties": {
+                "window": { "$ref": "#/components/schemas/Window" },
+                "completeness": { "$ref": "#/components/schemas/Completeness" },
+            },
+        },
+        "Window": {
+            "type": "object",
+            "properties": {
+                "from": text,
+                "until": text,
+                "seconds": { "type": "number" },
+                "covered_seconds": { "type": "number" },
+                "from_ktime_ns": { "type": "integer" },
+                "until_ktime_ns": { "type": "integer" },
+            },
+        },
+        "Completeness": {
+            "type": "object",
+            "required": ["complete"],
+            "properties": {
+                "complete": { "type": "boolean" },
+                "lost": counts,
+                "counted_only": counts,
+                "truncated": counts,
+                "unattributed": { "type": "integer" },
+                "evicted": counts,
+                "degraded": { "type": "array", "items": { "type": "string" } },
+            },
+        },
+        "Error": {
+            "type": "object",
+            "required": ["error"],
+            "properties": { "error": { "type": "string" }, "parameter": { "type": "string" } },
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn describes_every_view_and_every_parameter_and_nothing_else() {
+        let document: Value = serde_json::from_slice(&document()).unwrap();
+        assert_eq!(document["openapi"], "3.1.0");
+        let paths = document["paths"].as_object().unwrap();
+        assert_eq!(paths.len(), VIEWS.len());
+        for view in VIEWS {
+            let get = &paths[view.path]["get"];
+            let described: BTreeSet<&str> =
+                get["parameters"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
+            let taken: BTreeSet<&str> = COMMON.iter().chain(view.params).map(|param| param.name).collect();
+            assert_eq!(described, taken, "{}", view.path);
+            assert!(get["responses"]["200"]["content"][view.content_type].is_object());
+        }
+    }
+
+    #[test]
+    fn every_reference_points_at_something() {
+        fn walk<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+            match value {
+                Value::Object(map) => {
+                    found.extend(map.get("$ref").and_then(Value::as_str));
+                    map.values().for_each(|value| walk(value, found));
+                }
+                Value::Array(values) => values.iter().for_each(|value| walk(value, found)),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+            }
+        }
+        let document: Value = serde_json::from_slice(&document()).unwrap();
+        let mut found = Vec::new();
+        walk(&document, &mut found);
+        assert!(found.len() >= 2 * VIEWS.len());
+        for reference in found {
+            assert!(document.pointer(reference.strip_prefix('#').unwrap()).is_some(), "{reference}");
+        }
+    }
+
+    #[test]
+    fn answers_keep_to_the_common_schema() {
+        use crate::fold::{Limits, State, Window};
+        let document: Value = serde_json::from_slice(&document()).unwrap();
+        let snapshot = State::new(Window::ALL, Limits::LIVE).finish(0);
+        for view in VIEWS.iter().filter(|view| view.content_type == JSON) {
+            let answer: Value =
+                serde_json::from_slice(&(view.render)(&snapshot, &Default::default())).unwrap();
+            for (block, schema) in [("window", "Window"), ("completeness", "Completeness")] {
+                let said: BTreeSet<&String> = answer[block].as_object().unwrap().keys().collect();
+                let schema = &document["components"]["schemas"][schema]["properties"];
+                assert_eq!(said, schema.as_object().unwrap().keys().collect(), "{} {block}", view.name);
+            }
+        }
+    }
+}
