@@ -19,7 +19,9 @@ pub enum ClientError {
     #[error("{0:?} is no address of an agent; write 127.0.0.1:6060 or http://127.0.0.1:6060")]
     NoAddress(String),
     /// Nobody listens there.
-    #[error("no agent answers at {address} ({reason}); start one with `slowpod run`, or say where with --listen")]
+    #[error(
+        "no agent answers at {address} ({reason}); start one with `slowpod run`, or say where with --listen"
+    )]
     NotRunning {
         /// Where it was looked for.
         address: String,
@@ -91,7 +93,11 @@ pub fn get(address: &str, path: &str) -> Result<Vec<u8>, ClientError> {
 
 fn base_url(address: &str) -> Result<String, ClientError> {
     let bare = address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/');
-    let bare = if bare.bytes().all(|byte| byte.is_ascii_digit()) { format!("127.0.0.1:{bare}") } else { bare.into() };
+    let bare = if bare.bytes().all(|byte| byte.is_ascii_digit()) {
+        format!("127.0.0.1:{bare}")
+    } else {
+        bare.into()
+    };
     let authority: Option<ureq::http::uri::Authority> = bare.parse().ok();
     let named = authority.filter(|authority| !authority.host().is_empty() && authority.port_u16().is_some());
     match named {
@@ -151,7 +157,7 @@ mod tests {
 
     #[test]
     fn refusals_are_passed_on_in_the_agents_words() {
-        let answer = "HTTP/1.1 400 Bad Request\r\nserver: slowpod/0\r\ncontent-length: 36\r\n\r\n\
+        let answer = "HTTP/1.1 400 Bad Request\r\nserver: slowpod/0\r\ncontent-length: 37\r\n\r\n\
                       {\"error\":\"too long\",\"hint\":\"ask less\"}";
         let error = get(&once(answer), "/x").unwrap_err().to_string();
         assert_eq!(error, "the agent answers 400: too long (ask less)");

@@ -38,10 +38,10 @@ pub fn readiness(pulse: &Pulse, now_ns: u64) -> Readiness {
     }
     for probe in PROBES {
         let verdict = pulse.probes.iter().find(|verdict| verdict.probe == probe.name);
-        let is_in_use = verdict.is_some_and(|verdict| in_use(&verdict.state));
+        let is_in_use = verdict.is_some_and(|verdict| verdict.state.is_on());
         let why = match verdict {
-            Some(verdict) if !verdict.why.is_empty() => format!("{}: {}", verdict.state, verdict.why),
-            Some(verdict) => verdict.state.clone(),
+            Some(verdict) if !verdict.why.is_empty() => format!("{}: {}", verdict.state.name(), verdict.why),
+            Some(verdict) => verdict.state.name().to_owned(),
             None => "no verdict yet".to_owned(),
         };
         match probe.need {
@@ -54,14 +54,9 @@ pub fn readiness(pulse: &Pulse, now_ns: u64) -> Readiness {
         ready: missing.is_empty(),
         missing,
         degraded,
-        probes_attached: pulse.probes.iter().filter(|verdict| in_use(&verdict.state)).count(),
+        probes_attached: pulse.probes.iter().filter(|verdict| verdict.state.is_on()).count(),
         pulse_age_seconds: if pulse.now_ns == 0 { 0.0 } else { age_ns as f64 / 1e9 },
     }
-}
-
-/// Whether a probe in this state gives records: fully, or on a lower rung.
-pub fn in_use(state: &str) -> bool {
-    matches!(state, "attached" | "degraded")
 }
 
 /// Which version this is.
@@ -94,20 +89,26 @@ pub fn json(answer: &impl Serialize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::fact::Probe;
+    use crate::decode::fact::{Probe, ProbeState};
 
-    fn pulse(states: &[(&str, &str)]) -> Pulse {
+    fn pulse(states: &[(&str, ProbeState)]) -> Pulse {
         let state_of = |name: &str| {
-            states.iter().find(|(probe, _)| *probe == name).map_or("attached", |(_, state)| *state)
+            states.iter().find(|(probe, _)| *probe == name).map_or(ProbeState::Attached, |(_, state)| *state)
         };
-        let verdict = |probe: &str| Probe { probe: probe.into(), state: state_of(probe).into(), ..Probe::default() };
+        let verdict = |probe: &str| Probe {
+            probe: probe.into(),
+            state: state_of(probe),
+            rung: String::new(),
+            why: String::new(),
+            consequence: String::new(),
+        };
         let probes = PROBES.iter().map(|probe| verdict(probe.name)).collect();
         Pulse { now_ns: 100_000_000_000, ready: true, probes, ..Pulse::default() }
     }
 
     #[test]
     fn a_beating_agent_with_its_probes_is_ready() {
-        let readiness = readiness(&pulse(&[("split", "degraded")]), 101_000_000_000);
+        let readiness = readiness(&pulse(&[("split", ProbeState::Degraded)]), 101_000_000_000);
         assert!(readiness.ready, "{readiness:?}");
         assert_eq!(readiness.probes_attached, PROBES.len());
         assert_eq!(readiness.pulse_age_seconds, 1.0);
@@ -117,8 +118,8 @@ mod tests {
     fn what_is_missing_is_said_and_optional_probes_are_not() {
         let now_ns = 100_000_000_000;
         let without = |probe, state| readiness(&pulse(&[(probe, state)]), now_ns);
-        assert_eq!(without("spawn", "denied").missing, ["probe spawn is denied"]);
-        let optional = without("netlink_send", "unsupported");
+        assert_eq!(without("spawn", ProbeState::Denied).missing, ["probe spawn is denied"]);
+        let optional = without("netlink_send", ProbeState::Unsupported);
         assert!(optional.ready);
         assert_eq!(optional.degraded, ["probe netlink_send is unsupported"]);
         assert!(readiness(&Pulse::default(), now_ns).missing.len() > 2);

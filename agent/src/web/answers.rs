@@ -19,9 +19,9 @@ pub const QUEUE_MAX: usize = 16;
 /// How long an answer serves others who ask the same.
 pub const CACHE_AGE_MAX: Duration = Duration::from_secs(1);
 /// Answers kept for that long.
-pub const CACHE_ANSWERS_MAX: usize = 32;
+const CACHE_ANSWERS_MAX: usize = 32;
 /// Answers longer than this are not kept: with [`CACHE_ANSWERS_MAX`] the cache stays below 8 MiB.
-pub const CACHE_ANSWER_BYTES_MAX: usize = 256 << 10;
+const CACHE_ANSWER_BYTES_MAX: usize = 256 << 10;
 
 /// Makes answers.
 pub(super) struct Answers {
@@ -91,9 +91,12 @@ impl Answers {
                 Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error).hint("ask again in a second")
             }
         })?;
-        let renders = self.renders.clone().acquire_owned().await.map_err(|_| {
-            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the agent is going down")
-        })?;
+        let renders = self
+            .renders
+            .clone()
+            .acquire_owned()
+            .await
+            .map_err(|_| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the agent is going down"))?;
         Ok(Turn { _queued: queued, _renders: renders })
     }
 }

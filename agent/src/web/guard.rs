@@ -16,7 +16,9 @@ use std::sync::Arc;
 const QUERY_BYTES_MAX: usize = 8 << 10;
 
 /// What marks an answer as slowpod's own; `client.rs` looks for it.
-pub(crate) const SERVER: &str = concat!("slowpod/", env!("CARGO_PKG_VERSION"));
+pub(crate) const SERVER_NAME: &str = "slowpod/";
+/// The same with the version, as it is sent.
+const SERVER: &str = concat!("slowpod/", env!("CARGO_PKG_VERSION"));
 /// Scripts, styles and data from the page's own origin only; no frames around it, no forms out of it.
 const CONTENT_SECURITY_POLICY: &str =
     "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -56,8 +58,11 @@ fn admit(request: &Request, allowed: &AllowedHosts) -> Result<(), Refusal> {
     for host in hosts(request)? {
         if !host.as_deref().is_some_and(|host| is_ours(host, local, allowed)) {
             let host: String = host.unwrap_or_default().chars().take(64).collect();
-            return Err(Refusal::new(StatusCode::FORBIDDEN, format!("{host:?} is not a name of this server"))
-                .hint("ask by localhost, 127.0.0.1 or [::1], or start the agent with --allow-host NAME"));
+            return Err(Refusal::new(
+                StatusCode::FORBIDDEN,
+                format!("{host:?} is not a name of this server"),
+            )
+            .hint("ask by localhost, 127.0.0.1 or [::1], or start the agent with --allow-host NAME"));
         }
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -120,7 +125,9 @@ mod tests {
 
     #[test]
     fn names_of_this_machine_are_ours_with_any_port() {
-        for host in ["localhost", "LocalHost:6060", "127.0.0.1:1", "127.1.2.3", "[::1]:6060", "Node-7.Example:80"] {
+        for host in
+            ["localhost", "LocalHost:6060", "127.0.0.1:1", "127.1.2.3", "[::1]:6060", "Node-7.Example:80"]
+        {
             assert!(ours(host, None), "{host}");
         }
         assert!(ours("10.0.0.7:6060", Some("10.0.0.7")));
@@ -130,8 +137,18 @@ mod tests {
 
     #[test]
     fn other_names_are_not() {
-        for host in ["", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.8",
-                     "u@localhost", "localhost:6060@evil.example", "[::2]", "127.0.0.1 evil", "0.0.0.0"] {
+        for host in [
+            "",
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "10.0.0.8",
+            "u@localhost",
+            "localhost:6060@evil.example",
+            "[::2]",
+            "127.0.0.1 evil",
+            "0.0.0.0",
+        ] {
             assert!(!ours(host, Some("10.0.0.7")), "{host}");
         }
     }

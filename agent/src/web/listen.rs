@@ -1,17 +1,30 @@
-//! Where to listen. In: what the user wrote after `--listen`. Out: a bound socket, or a sentence that says
-//! what is wrong and what to do.
+//! Where to listen. In: what the user wrote after `--listen`. Out: a socket, or a sentence that says what is
+//! wrong and what to do.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::str::FromStr;
 
 /// Where the agent listens unless told otherwise: the port that users of Go's pprof try first, for this
 /// machine only.
 pub const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 6060);
 
-/// An address to listen on, as users write it: `127.0.0.1:6060`, `[::1]:6060`, `localhost:6060`, `6060`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ListenAddr(pub SocketAddr);
+/// Where to listen, and for whom.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// As users write it: `127.0.0.1:6060`, `[::1]:6060`, `localhost:6060`, `6060`. Port 0 takes any free one.
+    pub address: String,
+    /// Whether an address that others can reach is meant.
+    pub insecure: bool,
+    /// Names the server answers to (a request's `Host`) beside those of loopback and its own address.
+    pub allow_hosts: Vec<String>,
+}
+
+/// A socket that listens.
+#[derive(Debug)]
+pub struct Bound {
+    pub(super) listener: TcpListener,
+    pub(super) allow_hosts: Vec<String>,
+}
 
 /// Why the agent cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -52,60 +65,47 @@ fn host(address: &SocketAddr) -> String {
     }
 }
 
-impl Default for ListenAddr {
+impl Default for Listen {
     fn default() -> Self {
-        ListenAddr(LISTEN_DEFAULT)
+        Listen { address: LISTEN_DEFAULT.to_string(), insecure: false, allow_hosts: Vec::new() }
     }
 }
 
-impl FromStr for ListenAddr {
-    type Err = ListenError;
-
-    fn from_str(text: &str) -> Result<Self, ListenError> {
-        let port = text.strip_prefix("localhost:").unwrap_or(text);
-        if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) {
-            let port = port.parse().map_err(|_| ListenError::NoAddress(text.into()))?;
-            return Ok(ListenAddr(SocketAddr::new(LISTEN_DEFAULT.ip(), port)));
-        }
-        text.parse().map(ListenAddr).map_err(|_| ListenError::NoAddress(text.into()))
-    }
-}
-
-impl std::fmt::Display for ListenAddr {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// Whether an address may be listened on. `insecure` is the user's word that strangers are kept out elsewhere.
-///
-/// # Errors
-/// [`ListenError::NotLoopback`].
-pub fn check(address: ListenAddr, insecure: bool) -> Result<(), ListenError> {
-    if insecure || address.0.ip().to_canonical().is_loopback() {
-        Ok(())
-    } else {
-        Err(ListenError::NotLoopback(address.0))
-    }
-}
-
-/// A socket that listens on a checked address. Port 0 takes any free one.
+/// Takes the address to listen on.
 ///
 /// # Errors
 /// [`ListenError`], in words for the user.
-pub fn bind(address: ListenAddr, insecure: bool) -> Result<TcpListener, ListenError> {
-    check(address, insecure)?;
-    TcpListener::bind(address.0).map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => ListenError::Taken(address.0),
-        io::ErrorKind::PermissionDenied => ListenError::Denied(address.0),
-        io::ErrorKind::AddrNotAvailable => ListenError::NotHere(address.0),
-        _ => ListenError::Other(address.0, error),
-    })
+pub fn bind(listen: &Listen) -> Result<Bound, ListenError> {
+    let address = parse(&listen.address)?;
+    if !listen.insecure && !address.ip().to_canonical().is_loopback() {
+        return Err(ListenError::NotLoopback(address));
+    }
+    let listener = TcpListener::bind(address).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => ListenError::Taken(address),
+        io::ErrorKind::PermissionDenied => ListenError::Denied(address),
+        io::ErrorKind::AddrNotAvailable => ListenError::NotHere(address),
+        _ => ListenError::Other(address, error),
+    })?;
+    Ok(Bound { listener, allow_hosts: listen.allow_hosts.clone() })
+}
+
+fn parse(text: &str) -> Result<SocketAddr, ListenError> {
+    let port = text.strip_prefix("localhost:").unwrap_or(text);
+    let parsed = if port.bytes().all(|byte| byte.is_ascii_digit()) {
+        port.parse().ok().map(|port| SocketAddr::new(LISTEN_DEFAULT.ip(), port))
+    } else {
+        text.parse().ok()
+    };
+    parsed.ok_or_else(|| ListenError::NoAddress(text.into()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn refusal(address: &str, insecure: bool) -> String {
+        bind(&Listen { address: address.into(), insecure, ..Listen::default() }).unwrap_err().to_string()
+    }
 
     #[test]
     fn addresses_as_users_write_them() {
@@ -116,10 +116,10 @@ mod tests {
             ("7000", "127.0.0.1:7000"),
             ("0.0.0.0:6060", "0.0.0.0:6060"),
         ] {
-            assert_eq!(text.parse::<ListenAddr>().unwrap().to_string(), expected);
+            assert_eq!(parse(text).unwrap().to_string(), expected);
         }
         for text in ["", ":6060", "localhost", "localhost:", "host:1", "127.0.0.1", "70000", "1.2.3.4:-1"] {
-            let error = text.parse::<ListenAddr>().unwrap_err().to_string();
+            let error = parse(text).unwrap_err().to_string();
             assert!(error.contains("127.0.0.1:6060"), "{text}: {error}");
         }
     }
@@ -127,24 +127,21 @@ mod tests {
     #[test]
     fn strangers_must_be_let_in_by_word() {
         for text in ["0.0.0.0:0", "[::]:0", "10.0.0.1:0", "[::ffff:10.0.0.1]:0"] {
-            let address: ListenAddr = text.parse().unwrap();
-            assert!(check(address, false).unwrap_err().to_string().contains("--insecure-listen"), "{text}");
-            assert!(check(address, true).is_ok());
+            assert!(refusal(text, false).contains("--insecure-listen"), "{text}");
         }
-        for text in ["127.0.0.1:0", "127.8.8.8:0", "[::1]:0", "[::ffff:127.0.0.1]:0"] {
-            assert!(check(text.parse().unwrap(), false).is_ok(), "{text}");
+        for (text, insecure) in [("127.0.0.1:0", false), ("127.8.8.8:0", false), ("0.0.0.0:0", true)] {
+            assert!(bind(&Listen { address: text.into(), insecure, ..Listen::default() }).is_ok(), "{text}");
         }
     }
 
     #[test]
     fn what_cannot_be_bound_says_why() {
-        let first = bind("127.0.0.1:0".parse().unwrap(), false).unwrap();
-        let port = first.local_addr().unwrap().port();
-        let error = bind(port.to_string().parse().unwrap(), false).unwrap_err().to_string();
+        let first = bind(&Listen { address: "0".into(), ..Listen::default() }).unwrap();
+        let port = first.listener.local_addr().unwrap().port();
+        let error = refusal(&port.to_string(), false);
         assert!(error.contains(&format!("port {port} of 127.0.0.1 is taken")), "{error}");
         assert!(error.contains(&format!("ss -ltnp 'sport = :{port}'")), "{error}");
         // TEST-NET-1: no machine has it.
-        let error = bind("192.0.2.1:0".parse().unwrap(), true).unwrap_err().to_string();
-        assert!(error.contains("no such address"), "{error}");
+        assert!(refusal("192.0.2.1:0", true).contains("no such address"));
     }
 }

@@ -1,13 +1,13 @@
 //! HTTP: routes made from [`VIEWS`](crate::views::VIEWS), within bounds. The only module that names axum.
 //!
 //! Everything is read-only and unauthenticated, so it is for this machine only unless the user says
-//! otherwise ([`listen`]); a browser's stranger is kept out by name (`guard`). Nothing here computes: a route
+//! otherwise ([`Listen`]); a browser's stranger is kept out by name (`guard`). Nothing here computes: a route
 //! is a view, and a view is a function of a snapshot.
 
 mod answers;
 mod connections;
 mod guard;
-pub mod listen;
+mod listen;
 mod own_cost;
 mod page;
 mod refusal;
@@ -17,9 +17,10 @@ mod stall;
 
 pub use answers::{CACHE_AGE_MAX, QUEUE_MAX, RENDERS_MAX};
 pub use connections::{CONNECTIONS_MAX, GRACE_MAX, HEADER_MAX};
-pub(crate) use guard::SERVER;
+pub(crate) use guard::SERVER_NAME;
+pub use listen::{Bound, LISTEN_DEFAULT, Listen, ListenError, bind};
 pub use routes::{FIXED, router};
-pub use server::{Server, serve};
+pub use server::{Server, start};
 
 use crate::pipeline::Hub;
 use crate::views::View;

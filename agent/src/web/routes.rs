@@ -47,7 +47,8 @@ pub fn router(site: Site) -> Router {
         .route("/version", get(version))
         .route("/api/v1/openapi.json", get(openapi_document));
     for asset in page::ASSETS {
-        let give = async |RawQuery(raw): RawQuery| no_parameters(raw).map(|()| body(asset.content_type, asset.text));
+        let give =
+            async |RawQuery(raw): RawQuery| no_parameters(raw).map(|()| body(asset.content_type, asset.text));
         router = router.route(asset.path, get(give));
     }
     for view in views {

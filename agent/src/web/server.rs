@@ -1,8 +1,13 @@
 //! The server as a thing to start and stop from code that is not async.
 
+use super::listen::Bound;
 use super::{Site, connections, router};
+use crate::capture::facts::clock;
+use crate::pipeline::Hub;
+use crate::views::VIEWS;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -15,32 +20,30 @@ const BLOCKING_THREAD_IDLE: Duration = Duration::from_secs(10);
 /// How long an answer in the making may hold up the end after connections are closed.
 const RENDER_GRACE_MAX: Duration = Duration::from_millis(200);
 
-/// A server that runs on a thread of its own. Dropping it tells it to stop; [`Server::stop`] also waits.
+/// A server that runs on threads of its own. Dropping it tells it to stop; [`Server::shutdown`] also waits.
 pub struct Server {
     address: SocketAddr,
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Serves until `stop` turns true or its sender is gone; then ends within two seconds, whatever connections
-/// do.
+/// Starts answering from `hub`: all views, by the kernel's clock.
 ///
 /// # Errors
-/// When the listening socket cannot be handed to tokio.
-pub async fn serve(listener: TcpListener, site: Site, stop: watch::Receiver<bool>) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    connections::serve(listener, router(site), stop).await;
-    Ok(())
+/// When there is no thread or no runtime to be had.
+pub fn start(bound: Bound, hub: Arc<Hub>) -> io::Result<Server> {
+    let Bound { listener, allow_hosts } = bound;
+    Server::start(listener, Site { hub, views: VIEWS, now_ns: clock::ktime_ns, allow_hosts })
 }
 
 impl Server {
-    /// Starts serving on a socket from [`super::listen::bind`].
+    /// Starts serving a site on a listening socket.
     ///
     /// # Errors
     /// When there is no thread or no runtime to be had.
     pub fn start(listener: TcpListener, site: Site) -> io::Result<Server> {
         let address = listener.local_addr()?;
+        listener.set_nonblocking(true)?;
         let (stop, stopped) = watch::channel(false);
         // One thread moves bytes; answers are made on the blocking ones.
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -49,22 +52,24 @@ impl Server {
             .thread_keep_alive(BLOCKING_THREAD_IDLE)
             .thread_name("slowpod-answer")
             .build()?;
+        let listener = {
+            let _entered = runtime.enter();
+            tokio::net::TcpListener::from_std(listener)?
+        };
         let thread = std::thread::Builder::new().name("slowpod-web".into()).spawn(move || {
-            if let Err(error) = runtime.block_on(serve(listener, site, stopped)) {
-                tracing::error!(%error, "the HTTP server ended");
-            }
+            runtime.block_on(connections::serve(listener, router(site), stopped));
             runtime.shutdown_timeout(RENDER_GRACE_MAX);
         })?;
         Ok(Server { address, stop, thread: Some(thread) })
     }
 
     /// Where it listens; with the port that was given for 0.
-    pub fn address(&self) -> SocketAddr {
+    pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// Ends it, within two seconds.
-    pub fn stop(mut self) {
+    /// Ends it within two seconds, whatever connections and views do.
+    pub fn shutdown(mut self) {
         self.stop.send_replace(true);
         if let Some(thread) = self.thread.take() {
             // A panic of that thread has already been reported by its hook.

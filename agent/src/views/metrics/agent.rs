@@ -21,7 +21,7 @@ pub(super) fn ready(input: &Input<'_>, rows: &mut Rows) {
 pub(super) fn probes(input: &Input<'_>, rows: &mut Rows) {
     for probe in &input.pulse.probes {
         let rung = if probe.rung.is_empty() { "none" } else { &probe.rung };
-        rows.add(&[&probe.probe, rung, &probe.state], f64::from(u8::from(health::in_use(&probe.state))));
+        rows.add(&[&probe.probe, rung, probe.state.name()], f64::from(u8::from(probe.state.is_on())));
     }
 }
 
@@ -29,9 +29,6 @@ pub(super) fn probes(input: &Input<'_>, rows: &mut Rows) {
 fn by_kind(rows: &mut Rows, counts: &BTreeMap<&'static str, u64>) {
     for kind in Kind::ALL {
         rows.count(&[kind.name()], counts.get(kind.name()).copied().unwrap_or(0));
-    }
-    if let Some(other) = counts.get("other") {
-        rows.count(&["other"], *other);
     }
 }
 
@@ -77,7 +74,9 @@ pub(super) fn happenings(input: &Input<'_>, rows: &mut Rows) {
 
 pub(super) fn misses(input: &Input<'_>, rows: &mut Rows) {
     let zeros = Miss::ALL.into_iter().map(|miss| (miss.name(), 0));
-    for (reason, count) in zeros.chain(input.pulse.loss.misses.iter().map(|(reason, count)| (*reason, *count))) {
+    for (reason, count) in
+        zeros.chain(input.pulse.loss.misses.iter().map(|(reason, count)| (*reason, *count)))
+    {
         rows.count(&[reason], count);
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::decode::fact::{Node, Probe};
+use crate::decode::fact::{Node, Probe, ProbeState};
 use crate::fold::totals::{LOOP_BOUNDS_S, Totals};
 use crate::pipeline::{KernelPulse, ProgramCost};
 use slowpod_ebpf::abi::{Tally, split::Cause};
@@ -21,7 +21,13 @@ fn full(daemon: &str) -> Pulse {
     Pulse {
         now_ns: 1_000_000_000,
         ready: true,
-        probes: vec![Probe { probe: "spawn".into(), state: "attached".into(), ..Probe::default() }],
+        probes: vec![Probe {
+            probe: "spawn".into(),
+            state: ProbeState::Attached,
+            rung: "sched_process_fork".into(),
+            why: String::new(),
+            consequence: String::new(),
+        }],
         node: Node { node_name: "node-7".into(), kernel_release: "6.18".into(), ..Node::default() },
         totals,
         tables: BTreeMap::from([("processes", (7, 100))]),
@@ -57,8 +63,14 @@ fn every_metric_of_the_table_is_on_the_page_with_its_labels() {
         assert!(page.contains(&format!("# HELP {} {}", metric.name, metric.help)));
     }
     assert!(page.contains("slowpod_spawns_total{daemon=\"kube-router\",argv_class=\"ipset add\"} 2000\n"));
-    assert!(page.contains("slowpod_spawn_wall_seconds_total{daemon=\"kube-router\",argv_class=\"ipset add\"} 3.5\n"));
-    assert!(page.contains("slowpod_spawn_blocked_seconds_total{daemon=\"kube-router\",cause=\"netlink\"} 0.25\n"));
+    assert!(
+        page.contains(
+            "slowpod_spawn_wall_seconds_total{daemon=\"kube-router\",argv_class=\"ipset add\"} 3.5\n"
+        )
+    );
+    assert!(
+        page.contains("slowpod_spawn_blocked_seconds_total{daemon=\"kube-router\",cause=\"netlink\"} 0.25\n")
+    );
     assert!(page.contains("process_cpu_seconds_total 1.25\n"));
 }
 
@@ -91,9 +103,16 @@ fn durations_are_cumulative_and_end_at_infinity() {
 fn hostile_names_stay_inside_their_quotes() {
     let hostile = "a\"} 1\nevil{x=\"\\";
     let page = page(hostile);
-    assert!(page.contains("slowpod_exec_failures_total{daemon=\"a\\\"} 1\\nevil{x=\\\"\\\\\",error=\"ENOENT\"} 4\n"));
+    assert!(
+        page.contains(
+            "slowpod_exec_failures_total{daemon=\"a\\\"} 1\\nevil{x=\\\"\\\\\",error=\"ENOENT\"} 4\n"
+        )
+    );
     for line in page.lines() {
-        assert!(line.starts_with("# ") || line.starts_with("slowpod_") || line.starts_with("process_"), "{line}");
+        assert!(
+            line.starts_with("# ") || line.starts_with("slowpod_") || line.starts_with("process_"),
+            "{line}"
+        );
     }
 }
 
@@ -106,7 +125,8 @@ fn long_names_are_cut_and_what_then_is_the_same_is_added_up() {
     pulse.totals.loops.row(&twin, &Arc::default()).add(1, 1);
     let page = render(&pulse, &OwnCost::default(), 0);
     assert!(page.lines().all(|line| line.len() < 600), "a line is too long");
-    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("slowpod_exec_failures_total")).collect();
+    let rows: Vec<&str> =
+        page.lines().filter(|line| line.starts_with("slowpod_exec_failures_total")).collect();
     assert_eq!(rows.len(), 1);
     assert!(rows[0].contains("é…\"") && rows[0].ends_with(" 10"), "{}", rows[0]);
     assert!(page.lines().any(|line| line.contains("_duration_seconds_count") && line.ends_with(" 2")));
