@@ -1,12 +1,16 @@
 //! A node that is not there: records as a kernel would send them for a proxy daemon's resyncs, made from
 //! nothing but numbers. For tests of what stands right of `capture/`, without a kernel or root.
 
+use slowpod::capture::facts::clock;
 use slowpod::capture::recent::Bounds;
 use slowpod::decode::fact::{Fact, Node, Probe, ProbeState, Process, encode};
 use slowpod::pipeline::{Hub, KernelPulse, Live, ProgramCost};
 use slowpod_ebpf::abi::{self, Header, Kind, Tally, Task, probes::PROBES, split::Cause, split::Split};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
 use zerocopy::IntoBytes;
 
 /// One millisecond.
@@ -38,8 +42,9 @@ pub struct MadeUp {
 }
 
 impl MadeUp {
-    /// A node whose daemon has this comm, at `now_ns`: probes attached and the scan done.
+    /// A node whose daemon has this name, at `now_ns`: probes attached and the scan done.
     pub fn new(comm: &[u8], now_ns: u64) -> MadeUp {
+        let path = [b"/usr/local/bin/", comm].concat();
         let daemon = Task { start_ns: now_ns - 3_600 * S, tgid: 4_242, tid: 4_242 };
         let mut node =
             MadeUp { now_ns, records: Vec::new(), daemon, comm: padded(comm), next_pid: 10_000, spawned: 0 };
@@ -62,9 +67,9 @@ impl MadeUp {
             tgid: daemon.tgid,
             start_ns: daemon.start_ns,
             start_exact: true,
-            comm: std::str::from_utf8(comm).unwrap_or("daemon").into(),
-            path: "/usr/local/bin/kube-router".into(),
-            argv: "/usr/local/bin/kube-router\0--run-service-proxy=true\0".into(),
+            comm: comm.into(),
+            path: path.as_slice().into(),
+            argv: [&path, b"\0--run-service-proxy=true\0".as_slice()].concat().as_slice().into(),
             cgroup_id: POD_CGROUP,
             inner_pid: 1,
             ..Process::default()
@@ -170,6 +175,28 @@ impl MadeUp {
     pub fn give(&mut self, live: &mut Live<'_>) {
         let kernel = self.kernel();
         live.take(self.now_ns, &std::mem::take(&mut self.records), || kernel);
+    }
+
+    /// A node that lives on by this machine's clock: every second a resync, until `stop`. Its hub; joins the
+    /// thread when dropped.
+    pub fn alive(comm: &[u8], services: u32) -> Alive {
+        let hub = Arc::new(Hub::new(Bounds::default()));
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut node = MadeUp::new(comm, clock::ktime_ns());
+        let (own_hub, own_stop) = (hub.clone(), stop.clone());
+        let thread = std::thread::spawn(move || {
+            let mut live = Live::new(&own_hub);
+            while !own_stop.load(Ordering::Relaxed) {
+                node.resync(services);
+                // Records come when they have happened, not before.
+                while node.now_ns > clock::ktime_ns() && !own_stop.load(Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                node.give(&mut live);
+                node.pass(S);
+            }
+        });
+        Alive { hub, stop, thread: Some(thread) }
     }
 
     /// A hub that has seen two resyncs of `services`, five seconds apart, the last one just over.
@@ -290,6 +317,23 @@ impl MadeUp {
     fn header<T>(&self, kind: Kind, tail: usize) -> Header {
         let len_bytes = u32::try_from(size_of::<T>() + tail).expect("records are small");
         Header { ktime_ns: self.now_ns, kind: kind as u32, len_bytes }
+    }
+}
+
+/// A made-up node that lives on; ends when dropped.
+pub struct Alive {
+    /// What it feeds.
+    pub hub: Arc<Hub>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 

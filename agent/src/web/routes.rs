@@ -21,7 +21,7 @@ pub const FIXED: &[(&str, &str)] = &[
     ("/healthz", "Whether the process lives: always `ok`."),
     ("/readyz", "Whether the agent can answer, or what is missing (503)."),
     ("/version", "Version of the agent and of its contract with the kernel side."),
-    ("/api/v1/openapi.json", "All of the API as an OpenAPI document."),
+    (openapi::PATH, "All of the API as an OpenAPI document."),
 ];
 
 const HTML: &str = "text/html; charset=utf-8";
@@ -45,7 +45,7 @@ pub fn router(site: Site) -> Router {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/version", get(version))
-        .route("/api/v1/openapi.json", get(openapi_document));
+        .route(openapi::PATH, get(openapi_document));
     for asset in page::ASSETS {
         let give =
             async |RawQuery(raw): RawQuery| no_parameters(raw).map(|()| body(asset.content_type, asset.text));
@@ -111,9 +111,9 @@ async fn version(RawQuery(raw): RawQuery) -> Answer {
     Ok(body(JSON, health::json(&health::version())))
 }
 
-async fn openapi_document(State(shared): State<Arc<Shared>>, RawQuery(raw): RawQuery) -> Answer {
+async fn openapi_document(RawQuery(raw): RawQuery) -> Answer {
     no_parameters(raw)?;
-    Ok(body(JSON, openapi::document(shared.site.views)))
+    Ok(body(JSON, openapi::document()))
 }
 
 async fn unknown(State(shared): State<Arc<Shared>>, uri: Uri) -> Refusal {

@@ -14,6 +14,13 @@ function make(tag, className, ...children) {
   return made;
 }
 
+// Text in which backticks set commands off. Where they do not pair up, one belongs to a name: all are shown.
+function prose(tag, className, text) {
+  const pieces = text.split("`");
+  if (pieces.length % 2 === 0) return make(tag, className, text);
+  return make(tag, className, ...pieces.map((piece, at) => (at % 2 === 1 ? make("code", "", piece) : piece)));
+}
+
 const count = (number) => Number(number ?? 0).toLocaleString("en");
 const percent = (share) => `${(100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0)} %`;
 
@@ -70,11 +77,38 @@ function keep(place, items, keyOf, build, fill) {
   if (!same) place.replaceChildren(...wanted);
 }
 
+export function showFindings(place, none, answer) {
+  const findings = answer.findings ?? [];
+  none.hidden = findings.length > 0;
+  none.textContent = answer.summary;
+  keep(place, findings, (finding) => finding.id, () => make("li", ""), fillFinding);
+}
+
+function fillFinding(card, finding) {
+  // Links are the only thing to focus here: unchanged text keeps them.
+  const said = JSON.stringify(finding);
+  if (card.said === said) return;
+  card.said = said;
+  card.className = `finding ${finding.severity}`;
+  const links = finding.evidence.filter((path) => /^\/[^/]/.test(path)).map((path) => {
+    const link = make("a", "mono", path);
+    link.href = path;
+    return link;
+  });
+  card.replaceChildren(
+    make("h3", "", make("span", `badge ${finding.severity}`, finding.severity), " ", prose("span", "", finding.title)),
+    make("ul", "fix", ...finding.fix.map((text) => prose("li", "", text))),
+    make("ul", "detail", ...finding.detail.map((text) => prose("li", "", text))),
+    make("p", "evidence", ...links),
+  );
+}
+
 export function showStorms(place, none, total, answer) {
   const daemons = answer.daemons ?? [];
   none.hidden = daemons.length > 0;
   const storms = daemons.filter((daemon) => daemon.storm).length;
-  total.textContent = daemons.length === 0 ? "" : `${storms} of ${answer.daemons_matched} spawning daemons`;
+  const spawning = answer.daemons_matched === 1 ? "1 daemon spawned" : `${count(answer.daemons_matched)} daemons spawned`;
+  total.textContent = daemons.length === 0 ? "" : `${spawning}, ${storms === 0 ? "none" : storms} in a storm`;
   keep(place, daemons, (daemon) => `${daemon.name} ${daemon.root?.pid ?? daemon.pids[0]} ${daemon.cgroup}`,
     (daemon, index) => {
       const card = make("details", "", make("summary"), make("div", "scroll"));
