@@ -16,6 +16,7 @@
 pub mod agent;
 pub mod attach;
 pub mod capture;
+pub mod client;
 pub mod decode;
 pub mod enrich;
 pub mod failure;
@@ -23,3 +24,4 @@ pub mod findings;
 pub mod fold;
 pub mod pipeline;
 pub mod views;
+pub mod web;

@@ -7,6 +7,8 @@ pub mod completeness;
 pub mod describe;
 pub mod filter;
 pub mod findings;
+pub mod health;
+pub mod metrics;
 pub mod netlink;
 pub mod netlink_rows;
 pub mod openapi;

@@ -1,0 +1,82 @@
+//! Metrics of the node's daemons: what they spawn, how their time went, what they send.
+
+use super::{Input, text::Rows};
+use crate::fold::netlink::MessageSums;
+use crate::fold::totals::SpawnTotals;
+use slowpod_ebpf::abi::split::Cause;
+
+fn each_spawn(input: &Input<'_>, mut put: impl FnMut(&[&str], &SpawnTotals)) {
+    for (daemon, class, totals) in input.pulse.totals.spawns.rows() {
+        put(&[daemon, class], totals);
+    }
+}
+
+pub(super) fn spawns(input: &Input<'_>, rows: &mut Rows) {
+    each_spawn(input, |labels, totals| rows.count(labels, totals.spawns));
+}
+
+pub(super) fn spawn_failures(input: &Input<'_>, rows: &mut Rows) {
+    each_spawn(input, |labels, totals| rows.count(labels, totals.failed));
+}
+
+pub(super) fn spawn_wall(input: &Input<'_>, rows: &mut Rows) {
+    each_spawn(input, |labels, totals| rows.time(labels, totals.wall_ns));
+}
+
+pub(super) fn spawn_on_cpu(input: &Input<'_>, rows: &mut Rows) {
+    each_spawn(input, |labels, totals| rows.time(labels, totals.split.on_cpu_ns));
+}
+
+pub(super) fn spawn_runnable(input: &Input<'_>, rows: &mut Rows) {
+    each_spawn(input, |labels, totals| rows.time(labels, totals.split.runnable_ns));
+}
+
+/// By daemon, over its classes: classes times causes would be too many rows. A daemon has all causes from
+/// its first spawn on, so that rates have a start.
+pub(super) fn spawn_blocked(input: &Input<'_>, rows: &mut Rows) {
+    for (daemon, _, totals) in input.pulse.totals.spawns.rows() {
+        for cause in Cause::ALL {
+            rows.time(&[daemon, cause.name()], totals.split.blocked_ns[cause as usize]);
+        }
+    }
+}
+
+pub(super) fn exec_failures(input: &Input<'_>, rows: &mut Rows) {
+    for (daemon, error, count) in input.pulse.totals.exec_fails.rows() {
+        rows.count(&[daemon, error], *count);
+    }
+}
+
+pub(super) fn loop_durations(input: &Input<'_>, rows: &mut Rows) {
+    for (daemon, _, loops) in input.pulse.totals.loops.rows() {
+        rows.loops(&[daemon], loops);
+    }
+}
+
+pub(super) fn loop_busy(input: &Input<'_>, rows: &mut Rows) {
+    for (daemon, _, loops) in input.pulse.totals.loops.rows() {
+        rows.time(&[daemon], loops.busy_ns);
+    }
+}
+
+fn each_message(input: &Input<'_>, mut put: impl FnMut(&[&str], &MessageSums)) {
+    for (sender, message, sums) in input.pulse.totals.netlink.rows() {
+        put(&[sender, message], sums);
+    }
+}
+
+pub(super) fn netlink_messages(input: &Input<'_>, rows: &mut Rows) {
+    each_message(input, |labels, sums| rows.count(labels, sums.messages));
+}
+
+pub(super) fn netlink_bytes(input: &Input<'_>, rows: &mut Rows) {
+    each_message(input, |labels, sums| rows.count(labels, sums.bytes));
+}
+
+pub(super) fn netlink_inside(input: &Input<'_>, rows: &mut Rows) {
+    each_message(input, |labels, sums| rows.time(labels, sums.inside_ns));
+}
+
+pub(super) fn netlink_refused(input: &Input<'_>, rows: &mut Rows) {
+    each_message(input, |labels, sums| rows.count(labels, sums.refused));
+}

@@ -1,0 +1,137 @@
+//! Which path gives what. One route per view; the others are the server's own.
+
+use super::answers::Answers;
+use super::guard::{AllowedHosts, guard, shown_host};
+use super::own_cost::own_cost;
+use super::refusal::Refusal;
+use super::{Site, page};
+use crate::views::{JSON, Param, Query, QueryError, View, health, metrics, openapi, query};
+use axum::Router;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use std::sync::Arc;
+
+/// The server's own paths: path, and what it gives as one sentence.
+pub const FIXED: &[(&str, &str)] = &[
+    ("/", "This page: every path, and what the node's daemons spawn right now."),
+    ("/metrics", "Sums since the start and the agent's own cost, for Prometheus."),
+    ("/healthz", "Whether the process lives: always `ok`."),
+    ("/readyz", "Whether the agent can answer, or what is missing (503)."),
+    ("/version", "Version of the agent and of its contract with the kernel side."),
+    (openapi::PATH, "All of the API as an OpenAPI document."),
+];
+
+const HTML: &str = "text/html; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
+
+struct Shared {
+    site: Site,
+    answers: Answers,
+}
+
+type Answer = Result<Response, Refusal>;
+
+/// All routes of a site.
+pub fn router(site: Site) -> Router {
+    let allowed: AllowedHosts = site.allow_hosts.clone().into();
+    let views = site.views;
+    let shared = Arc::new(Shared { answers: Answers::new(site.hub.clone(), site.now_ns), site });
+    let mut router = Router::new()
+        .route("/", get(index))
+        .route("/metrics", get(metrics_page))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/version", get(version))
+        .route(openapi::PATH, get(openapi_document));
+    for asset in page::ASSETS {
+        let give =
+            async |RawQuery(raw): RawQuery| no_parameters(raw).map(|()| body(asset.content_type, asset.text));
+        router = router.route(asset.path, get(give));
+    }
+    for view in views {
+        let give = async |State(shared): State<Arc<Shared>>, RawQuery(raw): RawQuery| {
+            view_page(&shared, view, &raw.unwrap_or_default()).await
+        };
+        router = router.route(view.path, get(give));
+    }
+    router.fallback(unknown).with_state(shared).layer(middleware::from_fn_with_state(allowed, guard))
+}
+
+async fn view_page(shared: &Shared, view: &'static View, raw: &str) -> Answer {
+    let query = Query::parse(raw, view.params).map_err(|error| bad_query(&error, view.params))?;
+    if !shared.site.hub.pulse().ready {
+        let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the agent is still starting");
+        return Err(refusal.hint("/readyz says what is missing"));
+    }
+    Ok(body(view.content_type, shared.answers.of(view, query).await?))
+}
+
+fn bad_query(error: &QueryError, own: &[Param]) -> Refusal {
+    let known = query::COMMON.iter().chain(own).find(|param| param.name == error.parameter);
+    let hint = match known {
+        Some(param) => format!("{}: {}", param.name, param.about),
+        None => "`/` lists what each path takes".into(),
+    };
+    Refusal::new(StatusCode::BAD_REQUEST, error.to_string()).parameter(error.parameter.clone()).hint(hint)
+}
+
+async fn index(State(shared): State<Arc<Shared>>, headers: HeaderMap, RawQuery(raw): RawQuery) -> Answer {
+    no_parameters(raw)?;
+    let host = shown_host(&headers).unwrap_or("127.0.0.1:6060");
+    Ok(body(HTML, page::index(shared.site.views, &shared.site.hub.pulse().node, host)))
+}
+
+async fn metrics_page(State(shared): State<Arc<Shared>>, RawQuery(raw): RawQuery) -> Answer {
+    no_parameters(raw)?;
+    let now_ns = (shared.site.now_ns)();
+    Ok(body(metrics::CONTENT_TYPE, metrics::render(&shared.site.hub.pulse(), &own_cost(), now_ns)))
+}
+
+async fn healthz(RawQuery(raw): RawQuery) -> Answer {
+    no_parameters(raw)?;
+    Ok(body(TEXT, "ok\n"))
+}
+
+async fn readyz(State(shared): State<Arc<Shared>>, RawQuery(raw): RawQuery) -> Answer {
+    no_parameters(raw)?;
+    let readiness = health::readiness(&shared.site.hub.pulse(), (shared.site.now_ns)());
+    let mut response = body(JSON, health::json(&readiness));
+    if !readiness.ready {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+    }
+    Ok(response)
+}
+
+async fn version(RawQuery(raw): RawQuery) -> Answer {
+    no_parameters(raw)?;
+    Ok(body(JSON, health::json(&health::version())))
+}
+
+async fn openapi_document(RawQuery(raw): RawQuery) -> Answer {
+    no_parameters(raw)?;
+    Ok(body(JSON, openapi::document()))
+}
+
+async fn unknown(State(shared): State<Arc<Shared>>, uri: Uri) -> Refusal {
+    let path: String = uri.path().chars().take(100).collect();
+    let own = FIXED.iter().map(|(path, _)| *path);
+    let paths = own.chain(shared.site.views.iter().map(|view| view.path)).collect();
+    Refusal::new(StatusCode::NOT_FOUND, format!("there is no {path:?}")).paths(paths)
+}
+
+/// The server's own paths take no parameters, and say so like the others.
+fn no_parameters(raw: Option<String>) -> Result<(), Refusal> {
+    let raw = raw.unwrap_or_default();
+    let Some((name, _)) = form_urlencoded::parse(raw.as_bytes()).next() else { return Ok(()) };
+    let name: String = name.chars().take(64).collect();
+    let error = format!("parameter {name:?}: this path takes none");
+    Err(Refusal::new(StatusCode::BAD_REQUEST, error).parameter(name).hint("`/` lists what each path takes"))
+}
+
+fn body(content_type: &'static str, bytes: impl IntoResponse) -> Response {
+    ([(header::CONTENT_TYPE, content_type)], bytes).into_response()
+}

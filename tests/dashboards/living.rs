@@ -1,0 +1,135 @@
+//! Every expression of the dashboard and the rules, asked of a Prometheus that scrapes a living agent: it
+//! must parse, give something, and have the labels its legend shows. Once over a made-up node, and once over
+//! the agent on this machine's kernel under load (root).
+
+use crate::dashboard::{self, names};
+use crate::prometheus::Prometheus;
+use crate::promtool::check_metrics;
+use harness::made_up::MadeUp;
+use harness::netns::die_with_test;
+use harness::workload;
+use slowpod::client;
+use slowpod::web::{self, Listen};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long an expression may stay empty: some need two scrapes of a loop that has ended.
+const EMPTY_MAX: Duration = Duration::from_secs(40);
+
+/// Checks everything against one agent.
+fn check(address: SocketAddr) {
+    let prometheus = Prometheus::scraping(address);
+    let begun = Instant::now();
+    loop {
+        let wrong = wrong(&prometheus);
+        if wrong.is_empty() {
+            break;
+        }
+        let list = wrong.join("\n");
+        assert!(begun.elapsed() < EMPTY_MAX, "{} expressions are wrong:\n{list}", wrong.len());
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    let page = client::get(&address.to_string(), "/metrics").unwrap();
+    check_metrics(&String::from_utf8(page).unwrap()).unwrap();
+}
+
+/// What is wrong with expressions now, one line each.
+fn wrong(prometheus: &Prometheus) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let targets = dashboard::targets(&dashboard::read());
+    assert!(targets.len() > 30, "the dashboard was read");
+    for target in &targets {
+        let problem = match prometheus.query(&target.concrete()) {
+            Err(error) => Some(error),
+            Ok(series) if series.is_empty() => Some("gives nothing".into()),
+            Ok(series) => {
+                let mut labels = target.legend_labels().into_iter();
+                labels
+                    .find(|label| series[0]["metric"][label].is_null())
+                    .map(|label| format!("has no label {label}"))
+            }
+        };
+        wrong.extend(
+            problem.map(|problem| format!("panel {}: {problem}: {}", target.panel, target.expression)),
+        );
+    }
+    let rules = prometheus.rules();
+    assert!(rules.len() > 10, "the rules were read");
+    for rule in &rules {
+        let (name, query) = (dashboard::string(&rule["name"]), dashboard::string(&rule["query"]));
+        if rule["health"] != "ok" {
+            wrong.push(format!("rule {name}: {} {}", rule["health"], rule["lastError"]));
+        }
+        // An alert on a healthy node gives nothing; what it looks at must be there.
+        let needed = if rule["type"] == "recording" { vec![name.as_str()] } else { names(&query) };
+        for series in needed {
+            if prometheus.query(series).is_ok_and(|found| found.is_empty()) {
+                wrong.push(format!("rule {name}: there is no {series}"));
+            }
+        }
+    }
+    wrong
+}
+
+#[test]
+fn a_made_up_node_fills_every_panel() {
+    let node = MadeUp::alive(b"kube-router", 100);
+    let bound = web::bind(&Listen { address: "0".into(), ..Listen::default() }).unwrap();
+    let server = web::start(bound, node.hub.clone()).unwrap();
+    check(server.local_addr());
+    server.shutdown();
+}
+
+/// The agent as a process. Ended when dropped.
+struct AgentProcess {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl AgentProcess {
+    /// Starts `slowpod run` on a free port and waits until it says where.
+    fn start() -> AgentProcess {
+        let mut command = Command::new(binary());
+        command.args(["run", "--listen", "127.0.0.1:0"]).stdin(Stdio::null()).stderr(Stdio::piped());
+        let mut child = die_with_test(&mut command).spawn().expect("the agent starts");
+        let mut said = String::new();
+        let mut lines = BufReader::new(child.stderr.take().expect("stderr was piped")).lines();
+        let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
+            said.push_str(&format!("{line}\n"));
+            line.split("http://").nth(1)?.trim_end_matches('/').parse().ok()
+        });
+        let address = address.unwrap_or_else(|| panic!("the agent does not say where it listens:\n{said}"));
+        // Its further words go to the test's output, and never fill the pipe.
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| eprintln!("agent: {line}")));
+        AgentProcess { child, address }
+    }
+}
+
+impl Drop for AgentProcess {
+    fn drop(&mut self) {
+        // SAFETY: plain numbers; the child is not yet reaped, so the pid is its own.
+        unsafe { libc::kill(self.child.id() as libc::pid_t, libc::SIGTERM) };
+        let _ = self.child.wait();
+    }
+}
+
+/// The agent's binary: the one the test run names, else the one built beside the workload.
+fn binary() -> PathBuf {
+    let beside = || Path::new(env!("CARGO_BIN_EXE_workload")).with_file_name("slowpod");
+    std::env::var_os("SLOWPOD_BIN").map_or_else(beside, PathBuf::from)
+}
+
+#[test]
+fn the_agent_under_load_fills_every_panel() {
+    let agent = AgentProcess::start();
+    let storm =
+        workload!("loop").option("--bursts", 60).option("--per-burst", 40).option("--gap-ms", 1_000).start();
+    let search = workload!("path-search").option("--count", 20).word("--missing").run();
+    assert!(!search.to_string().is_empty());
+    workload!("netlink-storm").option("--count", 200).option("--what", "duplicate").run();
+    check(agent.address);
+    drop(storm);
+}
