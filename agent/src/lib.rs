@@ -16,6 +16,7 @@
 pub mod agent;
 pub mod attach;
 pub mod capture;
+pub mod cli;
 pub mod client;
 pub mod decode;
 pub mod enrich;

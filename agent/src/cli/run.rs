@@ -7,7 +7,6 @@ use crate::capture::recent::Bounds;
 use crate::capture::redact::ArgvMode;
 use crate::web;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Arguments.
@@ -42,6 +41,9 @@ pub struct AttachArgs {
     /// Load this kernel object instead of the one built in.
     #[arg(long, env = "SLOWPOD_BPF_OBJECT", hide = true, value_name = "FILE")]
     bpf_object: Option<PathBuf>,
+    /// A rung not to use, by its name in the probe table; may be repeated.
+    #[arg(long, hide = true, value_name = "RUNG")]
+    avoid: Vec<String>,
     /// Size of the kernel's ring for process life, in KiB (a power of two).
     #[arg(long, hide = true, value_name = "KIB")]
     ring_kib: Option<u32>,
@@ -69,6 +71,7 @@ impl AttachArgs {
         agent::Options {
             argv_mode,
             bpf_object: self.bpf_object.clone(),
+            avoid: self.avoid.clone(),
             life_ring_bytes: self.ring_kib.map(|kib| kib.saturating_mul(1_024)),
             ..agent::Options::default()
         }
@@ -100,7 +103,6 @@ pub fn run(args: Args) -> Result<(), Failure> {
 
 /// The HTTP side, on threads of its own.
 pub struct Serving {
-    runtime: tokio::runtime::Runtime,
     server: web::Server,
 }
 
@@ -116,16 +118,7 @@ impl Serving {
     }
 
     fn over(bound: web::Bound, agent: &Agent) -> Result<Serving, Failure> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("slowpod-web")
-            .enable_all()
-            .build()?;
-        let server = {
-            let _entered = runtime.enter();
-            web::start(bound, Arc::clone(&agent.hub()))?
-        };
-        Ok(Serving { runtime, server })
+        Ok(Serving { server: web::start(bound, agent.hub())? })
     }
 
     /// Where browsers find it.
@@ -140,8 +133,6 @@ impl Serving {
 /// What the agent failed with.
 pub fn serve_until(serving: Serving, agent: Agent, until: Until) -> Result<(), Failure> {
     let waited = live::wait(until, &agent, |_| {});
-    let Serving { runtime, server } = serving;
-    runtime.block_on(server.shutdown());
-    drop(runtime);
+    serving.server.shutdown();
     waited.and(agent.stop())
 }
