@@ -56,6 +56,8 @@ pub const OFFSETS: &[Offset] = &[
     row("BIT_TASK_IN_IOWAIT", &["task_struct.in_iowait|bit"]),
     row("OFF_TASK_LAST_QUEUED", &["task_struct.sched_info.last_queued"]),
     row("OFF_TASK_RUN_DELAY", &["task_struct.sched_info.run_delay"]),
+    row("OFF_TASK_LAST_ARRIVAL", &["task_struct.sched_info.last_arrival"]),
+    row("OFF_TASK_SUM_EXEC", &["task_struct.se.sum_exec_runtime"]),
     row("OFF_TASK_CFS_RQ", &["task_struct.se.cfs_rq"]),
     row("OFF_CFS_RQ_RQ", &["cfs_rq.rq"]),
     row("OFF_RQ_CLOCK", &["rq.clock"]),

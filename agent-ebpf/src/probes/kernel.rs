@@ -120,6 +120,8 @@ fields! {
     BIT_TASK_IN_IOWAIT: TaskStruct => u8,
     OFF_TASK_LAST_QUEUED: TaskStruct => u64,
     OFF_TASK_RUN_DELAY: TaskStruct => u64,
+    OFF_TASK_LAST_ARRIVAL: TaskStruct => u64,
+    OFF_TASK_SUM_EXEC: TaskStruct => u64,
     OFF_TASK_CFS_RQ: TaskStruct => *const CfsRq,
     OFF_CFS_RQ_RQ: CfsRq => *const Rq,
     OFF_RQ_CLOCK: Rq => u64,

@@ -1,58 +1,66 @@
 //! Where threads spend their time: one program on `sched_switch`, and the wake-up hook of the second rung.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use slowpod_ebpf::abi::split::CAUSES;
+use slowpod_ebpf::abi::split::{CAUSES, Cause};
 use slowpod_ebpf::rules::verifier::at_most;
 
 use super::{
     blocked, exit,
     kernel::{
-        OFF_CFS_RQ_RQ, OFF_RQ_CLOCK, OFF_TASK_CFS_RQ, OFF_TASK_LAST_QUEUED, OFF_TASK_PID, OFF_TASK_RUN_DELAY,
-        OFF_TASK_STATE, TaskStruct, address, now_ns,
+        OFF_CFS_RQ_RQ, OFF_RQ_CLOCK, OFF_TASK_CFS_RQ, OFF_TASK_LAST_ARRIVAL, OFF_TASK_LAST_QUEUED, OFF_TASK_PID,
+        OFF_TASK_RUN_DELAY, OFF_TASK_STATE, OFF_TASK_SUM_EXEC, TaskStruct, address, now_ns,
     },
     settings,
-    tables::{self, BLOCKED, ON_CPU, RUNNABLE, TaskRow},
+    tables::{self, BLOCKED, ON_CPU, RUNNABLE, Running, TaskRow},
 };
 
 /// `TASK_DEAD` of `linux/sched.h`: the thread leaves the CPU for the last time.
 const TASK_DEAD: u32 = 0x80;
 
-/// Runs at every context switch of the machine, so the way through for an untracked thread comes first:
-/// two loads and one failed look-up.
+/// Runs at every context switch of the machine, so the way through for untracked threads comes first: a few
+/// loads and one failed look-up.
+///
+/// Not every switch is reported: a thread that switches where the kernel does not trace (seen with an agent
+/// inside a virtual machine) hands its CPU over unseen. A thread that leaves a CPU it was never seen to get,
+/// or gets one while it seems to have one, is put right by the kernel's own accounts.
 #[btf_tracepoint(function = "sched_switch")]
 pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
     let prev: *const TaskStruct = ctx.arg(1);
     let next: *const TaskStruct = ctx.arg(2);
     let Some(running) = tables::running() else { return 0 };
     let mut now = 0;
-    if *running != 0 {
-        let key = *running;
-        *running = 0;
-        // A thread tracked by a program that did not get to set the slot is put right when it comes back.
-        if key == address(prev) {
-            now = now_ns();
-            leave(&ctx, prev, key, now);
+    let key = address(prev);
+    if (running.key != key || running.tracked != 0)
+        && let Some(row) = tables::task(key)
+    {
+        now = now_ns();
+        if row.state != ON_CPU {
+            enter(row, prev, now.wrapping_sub(ran_unseen_ns(row, prev, now)));
         }
+        leave(&ctx, prev, row, now);
     }
+    let key = address(next);
+    *running = Running { key, tracked: 0 };
     // The idle task has pid 0.
     if OFF_TASK_PID.of(next).unwrap_or(0) == 0 {
         return 0;
     }
-    let key = address(next);
     if let Some(row) = tables::task(key) {
         if now == 0 {
             now = now_ns();
         }
+        if row.state == ON_CPU {
+            leave_unseen(row, next, now);
+        }
         enter(row, next, now);
-        *running = key;
+        running.tracked = 1;
     }
     0
 }
 
 /// `prev` leaves the CPU.
 #[inline(always)]
-fn leave(ctx: &BtfTracePointContext, prev: *const TaskStruct, key: u64, now: u64) {
-    let Some(row) = tables::task(key) else { return };
+fn leave(ctx: &BtfTracePointContext, prev: *const TaskStruct, row: &mut TaskRow, now: u64) {
     row.split.on_cpu_ns += now.wrapping_sub(row.since_ns);
     row.since_ns = now;
     let state = if settings::SET_SWITCH_HAS_STATE.load() != 0 {
@@ -61,7 +69,7 @@ fn leave(ctx: &BtfTracePointContext, prev: *const TaskStruct, key: u64, now: u64
         OFF_TASK_STATE.of(prev).unwrap_or(0)
     };
     if state & TASK_DEAD != 0 {
-        exit::thread_ended(prev, key, row, now);
+        exit::thread_ended(prev, address(prev), row, now);
         return;
     }
     let preempted = ctx.arg::<u8>(0) != 0;
@@ -87,6 +95,34 @@ fn enter(row: &mut TaskRow, next: *const TaskStruct, now: u64) {
     row.split.blocked_ns[cause] += away.wrapping_sub(queued);
     row.since_ns = now;
     row.state = ON_CPU;
+    row.ran_mark_ns = OFF_TASK_SUM_EXEC.of(next).unwrap_or(0);
+}
+
+/// How long a thread that is leaving the CPU had it, by the kernel's account, when it was not seen to get it.
+#[inline(always)]
+fn ran_unseen_ns(row: &TaskRow, prev: *const TaskStruct, now: u64) -> u64 {
+    let ran = match (rq_clock_ns(prev), OFF_TASK_LAST_ARRIVAL.of(prev)) {
+        (Some(clock), Some(arrived)) if clock > arrived => clock - arrived,
+        _ => 0,
+    };
+    at_most(ran, now.wrapping_sub(row.since_ns))
+}
+
+/// `next` gets a CPU although it was not seen to leave one: what it ran is in the kernel's account, and for the
+/// rest it was away for a reason nobody saw.
+#[inline(always)]
+fn leave_unseen(row: &mut TaskRow, next: *const TaskStruct, now: u64) {
+    let ran = OFF_TASK_SUM_EXEC.of(next).unwrap_or(row.ran_mark_ns).wrapping_sub(row.ran_mark_ns);
+    let ran = at_most(ran, now.wrapping_sub(row.since_ns));
+    row.split.on_cpu_ns += ran;
+    row.since_ns = row.since_ns.wrapping_add(ran);
+    row.state = BLOCKED;
+    row.cause = Cause::Other as u32;
+    // Of the kernel's account of waits only the last one is known to lie inside.
+    row.queue_mark_ns = match settings::SET_USE_SCHED_INFO.load() {
+        0 => 0,
+        _ => OFF_TASK_RUN_DELAY.of(next).unwrap_or(0),
+    };
 }
 
 /// How long a thread that had blocked was ready before it got the CPU.
@@ -110,9 +146,15 @@ fn sched_info_queued_ns(row: &TaskRow, next: *const TaskStruct) -> Option<u64> {
     if last_queued == 0 {
         return Some(moved);
     }
-    let clock = OFF_RQ_CLOCK.of(OFF_CFS_RQ_RQ.of(OFF_TASK_CFS_RQ.of(next)?)?)?;
+    let clock = rq_clock_ns(next)?;
     // Two CPUs' clocks may differ by a little.
     Some(moved.wrapping_add(if clock > last_queued { clock - last_queued } else { 0 }))
+}
+
+/// The clock of the run queue a thread is on, which the kernel's account is kept by.
+#[inline(always)]
+fn rq_clock_ns(task: *const TaskStruct) -> Option<u64> {
+    OFF_RQ_CLOCK.of(OFF_CFS_RQ_RQ.of(OFF_TASK_CFS_RQ.of(task)?)?)
 }
 
 /// Second rung only: when a blocked thread became ready.

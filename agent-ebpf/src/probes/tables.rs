@@ -15,7 +15,7 @@ use slowpod_ebpf::abi::{
 };
 
 use super::{
-    kernel::{OFF_TASK_SIGNAL, TaskStruct, address},
+    kernel::{OFF_TASK_SIGNAL, OFF_TASK_SUM_EXEC, TaskStruct, address},
     ring,
 };
 
@@ -37,6 +37,8 @@ pub struct TaskRow {
     pub process: u64,
     /// `sched_info.run_delay` when it blocked; with wake-up hooks, when it was woken (0 = not yet).
     pub queue_mark_ns: u64,
+    /// `se.sum_exec_runtime` when it last got a CPU: repairs a switch that was not reported.
+    pub ran_mark_ns: u64,
     /// When it entered clone, fork or vfork; 0 = not in one.
     pub clone_begun_ns: u64,
     /// When it entered the send it is in.
@@ -110,10 +112,20 @@ static TASKS: HashMap<u64, TaskRow> = HashMap::with_max_entries(TASKS_MAX, 0);
 /// before the last of them is gone.
 #[map]
 static PROCESSES: HashMap<u64, ProcessRow> = HashMap::with_max_entries(PROCESSES_MAX, 0);
-/// The tracked thread that runs on this CPU (address of its `task_struct`), 0 = an untracked one. Spares the
-/// scheduler a look-up in `TASKS` for every thread it takes off a CPU.
+/// The thread that runs on this CPU.
 #[map]
-static RUNNING: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+static RUNNING: PerCpuArray<Running> = PerCpuArray::with_max_entries(1, 0);
+
+/// The thread that the last reported switch put on a CPU. Spares the scheduler a look-up in `TASKS` for every
+/// untracked thread it takes off a CPU. A thread that is not the one expected came by a switch that was not
+/// reported, and is looked up.
+#[repr(C)]
+pub struct Running {
+    /// Address of its `task_struct`.
+    pub key: u64,
+    /// 1 = it is tracked.
+    pub tracked: u64,
+}
 
 // Rows are filled in after they were inserted: they are too large for a program's stack.
 static NEW_TASK: [u8; size_of::<TaskRow>()] = [0; size_of::<TaskRow>()];
@@ -121,7 +133,7 @@ static NEW_PROCESS: [u8; size_of::<ProcessRow>()] = [0; size_of::<ProcessRow>()]
 
 /// This CPU's slot of the tracked thread that runs on it.
 #[inline(always)]
-pub fn running() -> Option<&'static mut u64> {
+pub fn running() -> Option<&'static mut Running> {
     // SAFETY: this CPU's slot of a map that is never freed; the programs that use it cannot interrupt each other.
     RUNNING.get_ptr_mut(0).map(|slot| unsafe { &mut *slot })
 }
@@ -178,7 +190,8 @@ pub fn track_current(current: *const TaskStruct, now_ns: u64) -> Option<&'static
         return Some(row);
     }
     let row = add_task(key, 0, ON_CPU, now_ns)?;
-    *running()? = key;
+    row.ran_mark_ns = OFF_TASK_SUM_EXEC.of(current).unwrap_or(0);
+    *running()? = Running { key, tracked: 1 };
     Some(row)
 }
 

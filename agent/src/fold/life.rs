@@ -5,7 +5,7 @@ use super::class::ClassStats;
 use super::daemons::{self, DaemonKey};
 use super::failed::FailedKey;
 use super::netlink::NetlinkTable;
-use super::uncollected::EndedChild;
+use super::uncollected::{Collected, EndedChild};
 use super::{State, loops};
 use crate::decode;
 use crate::enrich::{
@@ -215,10 +215,21 @@ impl State {
 
     pub(super) fn reap(&mut self, reap: &Reap) {
         let pids = (reap.parent.tgid, reap.child_inner_pid);
-        if let Some(child) = self.uncollected.collected(pids, reap)
-            && let Some(daemon) = self.daemons.get_mut(&child.daemon)
-        {
-            daemon.series.reap(&child.timing, &child.class, child.ended_ns, reap);
+        match self.uncollected.collected(pids, reap) {
+            Collected::Ended(child) => {
+                if let Some(daemon) = self.daemons.get_mut(&child.daemon) {
+                    daemon.series.reap(&child.timing, &child.class, child.ended_ns, reap);
+                }
+            }
+            // Whether or not the exit still comes, the child is dead and holds its loop no longer.
+            Collected::Early(id) => {
+                if let Some(child) = self.children.get(&id)
+                    && let Some(daemon) = child.daemon.as_ref().and_then(|key| self.daemons.get_mut(key))
+                {
+                    daemon.series.died(id, &child.timing, reap.header.ktime_ns);
+                }
+            }
+            Collected::Unknown => {}
         }
     }
 

@@ -258,6 +258,14 @@ impl Series {
         }
     }
 
+    /// A child turned out to be dead at `now_ns`; its exit may follow, or was lost.
+    pub fn died(&mut self, id: ProcId, child: &Child, now_ns: u64) {
+        let Some(own) = self.numbered(child.loop_number) else { return };
+        if own.alive.remove(&(child.spawned_ns, id)) {
+            own.touch(now_ns);
+        }
+    }
+
     /// Children that were only counted. `count.first_ns` is that of the row's whole life, so it may lie in an
     /// earlier flood, loops ago.
     pub fn flood(&mut self, class: &Arc<str>, count: &FloodCount, covered_from_ns: u64) {

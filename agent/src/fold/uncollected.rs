@@ -63,14 +63,23 @@ impl Uncollected {
         self.alive.retain(|_, alive| *alive != id);
     }
 
-    /// A child was collected; the child, when its end has been seen.
-    pub(super) fn collected(&mut self, pids: (u32, u32), reap: &Reap) -> Option<EndedChild> {
+    /// A child was collected.
+    pub(super) fn collected(&mut self, pids: (u32, u32), reap: &Reap) -> Collected {
         if let Some(ended) = self.ended.remove(&pids) {
-            return Some(ended);
+            return Collected::Ended(ended);
         }
-        if self.alive.contains_key(&pids) {
-            self.early.insert(pids, *reap);
-        }
-        None
+        let Some(id) = self.alive.get(&pids) else { return Collected::Unknown };
+        self.early.insert(pids, *reap);
+        Collected::Early(*id)
     }
+}
+
+/// Whom a collection is about.
+pub(super) enum Collected {
+    /// A child whose end has been seen.
+    Ended(EndedChild),
+    /// A child whose end has not been seen: it is on its way, or was lost.
+    Early(ProcId),
+    /// Nobody's known child.
+    Unknown,
 }
