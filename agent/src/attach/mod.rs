@@ -14,7 +14,7 @@ pub mod verdict;
 
 use crate::capture::ring::Rings;
 use aya::{
-    Ebpf, EbpfError, EbpfLoader,
+    Ebpf, EbpfError, EbpfLoader, Endianness,
     maps::{MapData, RingBuf},
 };
 use btf::Btf;
@@ -27,11 +27,13 @@ use slowpod_ebpf::abi::{
     probes::{Hook, Need, PROBES, Probe, Program, Rung},
     settings::{LIFE_RING_BYTES, NETLINK_RING_BYTES, globals},
 };
-use std::{fs, io};
+use std::{borrow::Cow, fs, io};
 use verdict::{Failure, Try, Verdict};
 
 /// The kernel object, as `cargo xtask ebpf` built it.
-pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../agent-ebpf/built/slowpod.bpf.o");
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../agent-ebpf/built/slowpod.bpf.o");
+/// Names a file to load in place of [`OBJECT`]: tests try an object that was just rebuilt.
+const OBJECT_VARIABLE: &str = "SLOWPOD_BPF_OBJECT";
 
 /// What may be chosen at attach.
 #[derive(Clone, Debug)]
@@ -114,7 +116,8 @@ pub fn attach(options: &Options) -> Result<Attached, AttachError> {
     }
     let offsets = Offsets::resolve(&btf);
     let ebpf = load(options, &btf, &offsets)?;
-    let kernel_types = aya::Btf::from_sys_fs().map_err(|error| object_error(&error.into()))?;
+    let kernel_types =
+        aya::Btf::parse(&bytes, Endianness::Little).map_err(|error| object_error(&error.into()))?;
     let mut ladder = Ladder { ebpf, kernel_types, offsets: &offsets, options, tracefs: TraceFs::ensure() };
     let mut verdicts = Vec::new();
     for probe in PROBES {
@@ -172,8 +175,17 @@ fn load(options: &Options, btf: &Btf<'_>, offsets: &Offsets) -> Result<Ebpf, Att
         .override_global(globals::RECEIVE_CALLS, &receives, true)
         .map_max_entries("LIFE", options.life_ring_bytes)
         .map_max_entries("NETLINK", options.netlink_ring_bytes)
-        .load(OBJECT)
+        .load(&object()?)
         .map_err(|error| object_error(&error))
+}
+
+fn object() -> Result<Cow<'static, [u8]>, AttachError> {
+    let Some(path) = std::env::var_os(OBJECT_VARIABLE) else { return Ok(Cow::Borrowed(OBJECT)) };
+    let bytes = fs::read(&path).map_err(|error| AttachError::Object {
+        detail: format!("{OBJECT_VARIABLE}={}: {error}", path.display()),
+        errno: None,
+    })?;
+    Ok(Cow::Owned(bytes))
 }
 
 /// Whether the rung that reads the kernel's own queue clock is to be used.
