@@ -110,6 +110,7 @@ fn base_name(binary: &mut [u8; BINARY_BYTES], path: *const u8, whole: &mut Whole
     let skip = if copied.len > TAIL_BYTES as u64 { copied.len - TAIL_BYTES as u64 } else { 0 };
     let end = path.wrapping_add(skip as usize);
     whole.tail = [0; TAIL_BYTES / 8];
+    *binary = [0; BINARY_BYTES];
     // SAFETY: both targets are as large as said; the helpers check the source.
     unsafe {
         bpf_probe_read_kernel(

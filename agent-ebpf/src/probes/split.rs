@@ -7,8 +7,8 @@ use slowpod_ebpf::rules::verifier::at_most;
 use super::{
     blocked, exit,
     kernel::{
-        OFF_CFS_RQ_RQ, OFF_RQ_CLOCK, OFF_TASK_CFS_RQ, OFF_TASK_LAST_ARRIVAL, OFF_TASK_LAST_QUEUED, OFF_TASK_PID,
-        OFF_TASK_RUN_DELAY, OFF_TASK_STATE, OFF_TASK_SUM_EXEC, TaskStruct, address, now_ns,
+        OFF_CFS_RQ_RQ, OFF_RQ_CLOCK, OFF_TASK_CFS_RQ, OFF_TASK_LAST_ARRIVAL, OFF_TASK_LAST_QUEUED,
+        OFF_TASK_PID, OFF_TASK_RUN_DELAY, OFF_TASK_STATE, OFF_TASK_SUM_EXEC, TaskStruct, address, now_ns,
     },
     settings,
     tables::{self, BLOCKED, ON_CPU, RUNNABLE, Running, TaskRow},

@@ -5,20 +5,23 @@ use aya_ebpf::{
     bindings::BPF_F_USER_STACK,
     helpers::generated::bpf_get_stack,
     macros::map,
-    maps::{LruHashMap, PerCpuArray},
+    maps::{Array, LruHashMap, PerCpuArray},
     programs::BtfTracePointContext,
 };
 use slowpod_ebpf::rules::verifier::at_most;
 use slowpod_ebpf::{
     abi::{
         Header, Kind, Miss, Task,
-        settings::STACKS_MAX,
+        settings::{STACKS_MAX, SYSCALL_SLOTS},
         stack::{FRAMES, Stack},
     },
     rules::hash,
 };
 
-use super::ring::{self, Ring};
+use super::{
+    kernel::{OFF_REGS_SYSCALL, TaskStruct, entry_regs},
+    ring::{self, Ring},
+};
 
 /// A record with room for all its frames.
 #[repr(C)]
@@ -38,6 +41,32 @@ static SENT: LruHashMap<u64, u32> = LruHashMap::with_max_entries(STACKS_MAX, 0);
 pub enum Side {
     User,
     Kernel,
+}
+
+/// Kernel stacks of spawners, by the system call they spawn with. From there to the fork the kernel takes the
+/// same way each time, and walking its stack costs more than all else a spawn does here together.
+#[map]
+static KERNEL_STACKS: Array<u64> = Array::with_max_entries(SYSCALL_SLOTS as u32, 0);
+
+/// Id of the kernel stack of a thread that spawns; 0 = none.
+#[inline(always)]
+pub fn of_spawning_kernel(
+    ctx: &BtfTracePointContext,
+    spawner: *const TaskStruct,
+    task: Task,
+    now: u64,
+) -> u64 {
+    let call = entry_regs(spawner).and_then(|regs| OFF_REGS_SYSCALL.of(regs));
+    let Some(known) = call.and_then(|number| KERNEL_STACKS.get_ptr_mut(number as u32)) else {
+        return id(ctx, task, Side::Kernel, now);
+    };
+    // SAFETY: a slot of a map that is never freed. Two CPUs may both fill it, with the same number.
+    unsafe {
+        if *known == 0 {
+            *known = id(ctx, task, Side::Kernel, now);
+        }
+        *known
+    }
 }
 
 /// Id of the running thread's stack, which the agent can be sure to have been sent; 0 = none.

@@ -4,7 +4,7 @@ use super::error::AttachError;
 use std::{ffi::CString, fs, io, path::Path};
 
 /// Where the kernel describes its types.
-pub const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
+pub(super) const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 /// Where classic tracepoints are listed.
 const TRACEFS: &str = "/sys/kernel/tracing";
 
@@ -17,7 +17,7 @@ const CAP_BPF: u32 = 39;
 ///
 /// # Errors
 /// Missing privilege or a locked-down kernel.
-pub fn check() -> Result<(), AttachError> {
+pub(super) fn check() -> Result<(), AttachError> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let missing = missing_capabilities(&status);
     if !missing.is_empty() {
@@ -50,7 +50,7 @@ fn is_confidential(lockdown: &str) -> bool {
 
 /// tracefs, mounted for as long as this value lives if it was not mounted before.
 #[derive(Debug)]
-pub struct TraceFs {
+pub(super) struct TraceFs {
     ours: bool,
 }
 
@@ -59,7 +59,7 @@ impl TraceFs {
     ///
     /// # Errors
     /// When tracefs is not mounted and cannot be.
-    pub fn ensure() -> io::Result<TraceFs> {
+    pub(super) fn ensure() -> io::Result<TraceFs> {
         let is_there = ["/sys/kernel/tracing/events", "/sys/kernel/debug/tracing/events"]
             .into_iter()
             .any(|events| Path::new(events).is_dir());

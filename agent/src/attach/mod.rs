@@ -15,7 +15,7 @@ pub mod verdict;
 use crate::capture::facts::cgroups::Layout;
 use crate::capture::ring::Rings;
 use aya::{
-    Ebpf, EbpfError, EbpfLoader,
+    Ebpf, EbpfError, EbpfLoader, Endianness,
     maps::{MapData, RingBuf},
 };
 use btf::Btf;
@@ -32,7 +32,9 @@ use std::{fs, io};
 use verdict::{Failure, Try, Verdict};
 
 /// The kernel object, as `cargo xtask ebpf` built it.
-pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../agent-ebpf/built/slowpod.bpf.o");
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../agent-ebpf/built/slowpod.bpf.o");
+/// Names a file to load in place of [`OBJECT`]: tests try an object that was just rebuilt.
+const OBJECT_VARIABLE: &str = "SLOWPOD_BPF_OBJECT";
 
 /// What may be chosen at attach.
 #[derive(Clone, Debug)]
@@ -104,7 +106,8 @@ pub fn attach(options: &Options) -> Result<Attached, AttachError> {
     }
     let offsets = Offsets::resolve(&btf);
     let ebpf = load(options, &btf, &offsets)?;
-    let kernel_types = aya::Btf::from_sys_fs().map_err(|error| object_error(&error.into()))?;
+    let kernel_types =
+        aya::Btf::parse(&bytes, Endianness::Little).map_err(|error| object_error(&error.into()))?;
     let mut ladder = Ladder { ebpf, kernel_types, offsets: &offsets, options, tracefs: TraceFs::ensure() };
     let mut verdicts = Vec::new();
     for probe in PROBES {

@@ -3,10 +3,10 @@
 use slowpod_ebpf::{abi::settings::SYSCALL_SLOTS, rules::cause::Call};
 
 /// Number of a call this architecture does not have.
-pub const ABSENT: u32 = u32::MAX;
+pub(super) const ABSENT: u32 = u32::MAX;
 
 /// What each system call may block on, by number.
-pub fn classes() -> [u8; SYSCALL_SLOTS] {
+pub(super) fn classes() -> [u8; SYSCALL_SLOTS] {
     let mut table = [Call::Unknown as u8; SYSCALL_SLOTS];
     for (class, numbers) in CLASSES.iter().chain(LEGACY_CLASSES) {
         for number in *numbers {
@@ -19,12 +19,12 @@ pub fn classes() -> [u8; SYSCALL_SLOTS] {
 }
 
 /// Numbers of the calls that send on a socket, in the order of [`slowpod_ebpf::rules::netlink::SendCall`].
-pub fn sends() -> [u32; 5] {
+pub(super) fn sends() -> [u32; 5] {
     [libc::SYS_sendmsg, libc::SYS_sendto, libc::SYS_write, libc::SYS_writev, libc::SYS_sendmmsg].map(number)
 }
 
 /// Numbers of recvmsg and recvfrom.
-pub fn receives() -> [u32; 2] {
+pub(super) fn receives() -> [u32; 2] {
     [libc::SYS_recvmsg, libc::SYS_recvfrom].map(number)
 }
 

@@ -56,7 +56,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
     for (number, (wall, in_children)) in clock.iter().enumerate() {
         let share = 100.0 * in_children.as_secs_f64() / wall.as_secs_f64().max(1e-9);
         let (wall, children) = (wall.as_secs_f64(), in_children.as_secs_f64());
-        eprintln!("the daemon's own clock: resync {number} took {wall:.3} s, {children:.3} s in children ({share:.0} %)");
+        eprintln!(
+            "the daemon's own clock: resync {number} took {wall:.3} s, {children:.3} s in children ({share:.0} %)"
+        );
     }
     let window = Window::ALL;
     let snapshot = pipeline::answer(&agent.hub().excerpt(&window), window);

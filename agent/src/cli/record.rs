@@ -27,7 +27,9 @@ pub struct Args {
 pub fn run(args: Args) -> Result<(), Failure> {
     if args.output.extension().is_none_or(|suffix| suffix != "tape") {
         let shown = args.output.display();
-        return Err(Failure::Usage(format!("{shown}: the suffix says what to write; this version writes .tape")));
+        return Err(Failure::Usage(format!(
+            "{shown}: the suffix says what to write; this version writes .tape"
+        )));
     }
     let options = agent::Options { tape: Some(args.output.clone()), ..args.attach.options() };
     let agent = agent::start(options)?;

@@ -36,8 +36,9 @@ pub struct Args {
 /// A file that is not a tape, a view that does not exist, a query that makes no sense.
 pub fn run(args: Args) -> Result<(), Failure> {
     let names = || views::VIEWS.iter().map(|view| view.name).collect::<Vec<_>>().join(", ");
-    let view = views::named(&args.view)
-        .ok_or_else(|| Failure::Usage(format!("no view is called {:?}; there are: {}", args.view, names())))?;
+    let view = views::named(&args.view).ok_or_else(|| {
+        Failure::Usage(format!("no view is called {:?}; there are: {}", args.view, names()))
+    })?;
     let query = Query::parse(&args.query, view.params).map_err(|error| Failure::Usage(error.to_string()))?;
     let (body, damage) = answer(&args.tape, view, &query)?;
     let text = match args.output {

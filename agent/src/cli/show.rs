@@ -16,7 +16,13 @@ pub struct Args {
     #[arg(long, default_value = "127.0.0.1:6060", value_name = "ADDR")]
     listen: String,
     /// Length of the window: 30, 1.5, 500ms, 5m.
-    #[arg(short = 'd', long = "duration", visible_alias = "seconds", default_value = "60", value_name = "SPAN")]
+    #[arg(
+        short = 'd',
+        long = "duration",
+        visible_alias = "seconds",
+        default_value = "60",
+        value_name = "SPAN"
+    )]
     duration: String,
     /// How long ago the window began (look-back).
     #[arg(long, value_name = "SPAN")]
