@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn refusals_are_passed_on_in_the_agents_words() {
-        let answer = "HTTP/1.1 400 Bad Request\r\nserver: slowpod/0\r\ncontent-length: 37\r\n\r\n\
+        let answer = "HTTP/1.1 400 Bad Request\r\nserver: slowpod/0\r\ncontent-length: 38\r\n\r\n\
                       {\"error\":\"too long\",\"hint\":\"ask less\"}";
         let error = get(&once(answer), "/x").unwrap_err().to_string();
         assert_eq!(error, "the agent answers 400: too long (ask less)");

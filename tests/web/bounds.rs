@@ -2,7 +2,7 @@
 
 use super::*;
 use slowpod::web::{CACHE_AGE_MAX, QUEUE_MAX, RENDERS_MAX};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 #[tokio::test]
@@ -41,17 +41,19 @@ async fn the_same_question_within_a_second_has_the_same_answer() {
 
 static RENDERING: AtomicUsize = AtomicUsize::new(0);
 static MOST: AtomicUsize = AtomicUsize::new(0);
-static GATE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+static OPEN: AtomicBool = AtomicBool::new(false);
 static SLOW_AND_ECHO: &[&View] = &[&SLOW, &ECHO];
 static SLOW: View = View {
     name: "slow",
     path: "/api/v1/slow",
-    about: "Waits for the gate.",
+    about: "Waits until it may go on.",
     params: &[],
     content_type: JSON,
     render: |_, _| {
         MOST.fetch_max(RENDERING.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-        drop(GATE.lock());
+        while !OPEN.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
         RENDERING.fetch_sub(1, Ordering::SeqCst);
         b"1".to_vec()
     },
@@ -71,7 +73,6 @@ async fn until(what: &str, come: impl Fn() -> bool) {
 #[tokio::test]
 async fn few_render_few_wait_and_the_rest_is_told_to_come_back() {
     let router = web::router(site(SLOW_AND_ECHO, b"kube-router"));
-    let closed = GATE.lock().unwrap();
     let mut asked = Vec::new();
     for limit in 1..=RENDERS_MAX + QUEUE_MAX {
         let router = router.clone();
@@ -89,7 +90,7 @@ async fn few_render_few_wait_and_the_rest_is_told_to_come_back() {
     // Somebody who hangs up while rendering keeps the bound.
     asked.remove(0).abort();
     assert_eq!(send(&router, ask("/api/v1/echo")).await.status, StatusCode::SERVICE_UNAVAILABLE);
-    drop(closed);
+    OPEN.store(true, Ordering::SeqCst);
     for answer in asked {
         assert_eq!(answer.await.unwrap(), StatusCode::OK);
     }

@@ -7,7 +7,7 @@
 //! room, so that idle strangers cannot keep a health check out.
 
 use super::guard::LocalEnd;
-use super::stall::Impatient;
+use super::stall::{Impatient, STALL_MAX};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -88,7 +88,7 @@ async fn connection(stream: TcpStream, router: Router, place: Place, graceful: W
         .header_read_timeout(HEADER_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADER_FIELDS_MAX)
-        .serve_connection(TokioIo::new(Impatient::new(stream)), service);
+        .serve_connection(TokioIo::new(Impatient::new(stream, STALL_MAX)), service);
     // How it ended is the peer's affair: it hung up, sent rubbish, or was too slow.
     let _ = graceful.watch(connection).await;
 }

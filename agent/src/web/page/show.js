@@ -125,7 +125,7 @@ function fillDaemon(card, daemon) {
     make("span", "name mono", daemon.name || daemon.comm),
     ...(daemon.storm ? [make("span", "badge storm", "storm")] : []),
     make("span", "who", who(daemon)),
-    fact(count(spawns), "spawns"),
+    fact(count(spawns), spawns === 1 ? "spawn" : "spawns"),
     fact(count(series.loops), series.loops === 1 ? "loop" : "loops"),
     fact(time(series.duration_ns?.p50), "long (p50)"),
     ...(series.period_ns ? [fact(time(series.period_ns.p50), "apart")] : []),
