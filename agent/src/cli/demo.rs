@@ -9,6 +9,7 @@ use crate::fold::Window;
 use crate::views::{self, Query};
 use crate::{agent, pipeline};
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -87,6 +88,7 @@ struct Daemon {
 impl Daemon {
     fn start(args: &Args) -> Result<Daemon, Failure> {
         let mut child = Command::new("/proc/self/exe")
+            .arg0("demo-proxy")
             .args(["demo-daemon", "--services", &args.services.to_string()])
             .args(["--resyncs", &args.resyncs.to_string()])
             .stdin(Stdio::piped())

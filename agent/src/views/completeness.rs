@@ -1,6 +1,6 @@
 //! The blocks that every answer carries: which window it is about, and what is missing from it.
 
-use crate::decode::fact::ProbeState;
+use crate::decode::fact::{Probe, ProbeState};
 use crate::fold::{Snapshot, Window};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -89,8 +89,14 @@ pub fn completeness(snapshot: &Snapshot) -> CompletenessBlock {
     for (reason, count) in &loss.misses {
         note(&mut block.truncated, reason, *count);
     }
+    let mut blind = false;
     for probe in snapshot.state.probes.values().filter(|probe| probe.state != ProbeState::Attached) {
-        block.degraded.push(format!("{} is {}: {}", probe.probe, probe.state.name(), probe.consequence));
+        let Probe { probe, state, rung, consequence, .. } = probe;
+        blind |= !state.is_on();
+        block.degraded.push(match state.is_on() {
+            true => format!("{probe} is on a lower rung, {rung}"),
+            false => format!("{probe} is {}: {consequence}", state.name()),
+        });
     }
     let covered = window(snapshot);
     if covered.seconds - covered.covered_seconds > 0.5 {
