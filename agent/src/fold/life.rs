@@ -104,6 +104,10 @@ impl State {
         if self.processes.get(id).is_none() {
             return;
         }
+        // Before its first child is credited: that child must not find the loop held open by it.
+        if forked {
+            self.found_worker(spawner);
+        }
         let mut timing =
             loops::Child { begun_ns, spawned_ns: now_ns, user_stack: spawn.user_stack, ..Default::default() };
         let covered_from_ns = self.covered.0;
@@ -111,9 +115,6 @@ impl State {
             daemon.series.spawn(id, &mut timing, covered_from_ns);
             key
         });
-        if forked {
-            self.found_worker(spawner);
-        }
         self.children.insert(id, Child::new(timing, daemon));
         self.uncollected.spawned((spawn.spawner.tgid, spawn.inner_pid), id);
     }
