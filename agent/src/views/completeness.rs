@@ -80,8 +80,8 @@ pub fn completeness(snapshot: &Snapshot) -> CompletenessBlock {
     };
     note(&mut block.lost, "late", loss.late);
     note(&mut block.lost, "garbled", loss.garbled);
-    note(&mut block.lost, "ends", loss.ends_swept);
     note(&mut block.truncated, "argv", loss.argv_cut);
+    note(&mut block.truncated, "life", loss.ends_swept);
     note(&mut block.truncated, "path", loss.path_cut);
     note(&mut block.truncated, "netlink_walk", loss.netlink_cut);
     note(&mut block.truncated, "split", loss.split_partial);
@@ -104,6 +104,7 @@ pub fn completeness(snapshot: &Snapshot) -> CompletenessBlock {
         && block.degraded.is_empty()
         && loss.netlink_cut == 0
         && loss.split_partial == 0
+        && loss.ends_swept == 0
         && loss.misses.is_empty();
     block
 }
