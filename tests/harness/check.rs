@@ -4,6 +4,7 @@
 use crate::scene::{Scene, data_folder};
 use serde_json::Value;
 use slowpod::capture::{CaptureError, Progress, Source};
+use slowpod::cli::tables;
 use slowpod::fold::{Limits, Snapshot, State, Window};
 use slowpod::views::{self, Query};
 use slowpod::{decode, pipeline};
@@ -80,26 +81,30 @@ pub fn check(name: &str) {
     let snapshot = snapshot(&scene);
     for (view, query) in &scene.shows {
         let now = String::from_utf8(render(&snapshot, view, query)).expect("answers are UTF-8");
-        compare(&golden_path(name, view), &now);
+        compare(&golden_path(name, view, "json"), &now);
+    }
+    for (view, width, query) in &scene.prints {
+        let table = tables::render(view, &render(&snapshot, view, query), *width).expect("answers are JSON");
+        compare(&golden_path(name, view, "txt"), &table);
     }
 }
 
-/// Golden files that no scene shows.
+/// Golden files that no scene shows or prints.
 pub fn orphans() -> Vec<String> {
-    let shown: BTreeSet<PathBuf> = crate::scene::all()
-        .iter()
-        .flat_map(|name| Scene::load(name).shows.into_iter().map(|(view, _)| golden_path(name, &view)))
-        .collect();
+    let mut known = BTreeSet::new();
+    for name in crate::scene::all() {
+        let scene = Scene::load(&name);
+        known.extend(scene.shows.iter().map(|(view, _)| golden_path(&name, view, "json")));
+        known.extend(scene.prints.iter().map(|(view, ..)| golden_path(&name, view, "txt")));
+    }
     let folder = data_folder().join("golden");
     let files = std::fs::read_dir(&folder).expect("the folder of golden files");
     let paths = files.map(|entry| entry.expect("a readable folder").path());
-    let is_scenes = |path: &PathBuf| path.extension().is_some_and(|suffix| suffix == "json");
-    let orphans = paths.filter(|path| is_scenes(path) && !shown.contains(path));
-    orphans.map(|path| path.display().to_string()).collect()
+    paths.filter(|path| !known.contains(path)).map(|path| path.display().to_string()).collect()
 }
 
-fn golden_path(scene: &str, view: &str) -> PathBuf {
-    data_folder().join("golden").join(format!("{scene}.{view}.json"))
+fn golden_path(scene: &str, view: &str, suffix: &str) -> PathBuf {
+    data_folder().join("golden").join(format!("{scene}.{view}.{suffix}"))
 }
 
 /// Compares a text with a golden file.

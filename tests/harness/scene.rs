@@ -31,6 +31,7 @@
 //!
 //! window 2s 5s          what is asked for (else: all there is)
 //! show storms loops=1   an answer to compare with `data/golden/SCENE.storms.json`
+//! print storms 100 limit=5    the same as a table of that width, with `data/golden/SCENE.storms.txt`
 //! ```
 //!
 //! A process is called by its label; a label that is a number is also its pid.
@@ -59,6 +60,8 @@ pub struct Scene {
     pub window: Window,
     /// Answers to compare: view and query.
     pub shows: Vec<(String, String)>,
+    /// Tables to compare: view, width and query.
+    pub prints: Vec<(String, usize, String)>,
 }
 
 /// The folder of the test data.
@@ -106,6 +109,7 @@ impl Scene {
             records: stage.records.into_iter().flat_map(|(_, record)| record).collect(),
             window: stage.window.unwrap_or(Window::ALL),
             shows: stage.shows,
+            prints: stage.prints,
         }
     }
 }
@@ -117,6 +121,7 @@ struct Stage {
     records: Vec<(u64, Vec<u8>)>,
     window: Option<Window>,
     shows: Vec<(String, String)>,
+    prints: Vec<(String, usize, String)>,
 }
 
 /// A line that makes no sense, and why.
@@ -183,8 +188,13 @@ impl Stage {
             }
             Some("show") => {
                 words.next();
-                let view = words.next().ok_or("which view?")?;
+                let view = words.must("a view")?;
                 self.shows.push((view, words.query()?));
+                words.end()
+            }
+            Some("print") => {
+                words.next();
+                self.prints.push((words.must("a view")?, words.number()?, words.query()?));
                 words.end()
             }
             Some(_) | None => {

@@ -7,7 +7,7 @@ use crate::fold::class::ClassStats;
 use crate::fold::class_sum::ClassSum;
 use crate::fold::daemons::{Daemon, DaemonKey, key_of};
 use crate::fold::loops::Loop;
-use crate::fold::netlink::{MessageKey, NetlinkTable};
+use crate::fold::netlink::NetlinkTable;
 use crate::fold::{Sender, Snapshot, State, storm};
 use slowpod_ebpf::abi::split::{Cause, Split};
 use std::cmp::Reverse;
@@ -202,19 +202,15 @@ fn compared(snapshot: &Snapshot, storm: &Storm<'_>, sum: &ClassSum) -> Option<St
         .filter(|(_, own)| own.messages as f64 >= enough && own.inside_ns > 0)
         .max_by_key(|(id, own)| (own.messages, Reverse(**id)))?;
     let process = state.processes.get(*id)?;
+    let genl = |id: u16| state.genl.get(&id).map(String::as_str);
+    let message = message_name(key.protocol, key.message_type, key.command, &genl);
     Some(format!(
-        "For comparison: {} (pid {}) sent {} {} by itself, in {}.",
+        "For comparison: {} (pid {}) sent {} {message} by itself, in {}.",
         process.comm,
         id.tgid,
         count(own.messages),
-        name(state, key),
         duration(own.inside_ns)
     ))
-}
-
-fn name(state: &State, key: &MessageKey) -> String {
-    let genl = |id: u16| state.genl.get(&id).map(String::as_str);
-    message_name(key.protocol, key.message_type, key.command, &genl).into_owned()
 }
 
 /// `60 % on a CPU, 5 % runnable, 35 % blocked (disk 30 %, pipe 5 %)`.
