@@ -1,8 +1,10 @@
 //! What the tests have in common: programs to watch, and what they say of themselves.
 
+pub mod check;
 pub mod made_up;
 pub mod netns;
 pub mod running;
+pub mod scene;
 pub mod serviceproxy;
 pub mod tools;
 pub mod truth;

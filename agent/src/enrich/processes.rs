@@ -4,7 +4,7 @@
 //! finds has a start time rounded down to a clock tick; the first exact record about it sharpens the key.
 
 use super::{ProcId, text};
-use slowpod_ebpf::abi::Task;
+use slowpod_ebpf::abi::{Task, exit::Exit};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -61,6 +61,14 @@ pub const PATH_TEXT_BYTES: usize = 320;
 const ARGV_TEXT_BYTES: usize = 1_024;
 
 impl Process {
+    /// Takes from its exit what a lost exec record would have told.
+    pub fn missed_exec(&mut self, exit: &Exit) {
+        self.exec_ns = exit.exec_ns;
+        self.comm = text::comm(&exit.comm).into();
+        self.argv_class = self.comm.clone();
+        (self.path, self.argv) = (Arc::default(), Arc::default());
+    }
+
     /// Its path as safe text.
     pub fn path_text(&self) -> String {
         text::safe(&self.path, PATH_TEXT_BYTES).into_owned()

@@ -3,10 +3,11 @@
 use super::human::{count, duration, percent};
 use super::{Evidence, Finding, Number, Rule, Severity, Subject, fixes, id, name_and_owner};
 use crate::decode::netlink_names::message_name;
+use crate::fold::class::ClassStats;
 use crate::fold::class_sum::ClassSum;
 use crate::fold::daemons::{Daemon, DaemonKey, key_of};
 use crate::fold::loops::Loop;
-use crate::fold::netlink::{MessageKey, NetlinkTable};
+use crate::fold::netlink::NetlinkTable;
 use crate::fold::{Sender, Snapshot, State, storm};
 use slowpod_ebpf::abi::split::{Cause, Split};
 use std::cmp::Reverse;
@@ -35,7 +36,9 @@ struct Storm<'a> {
 
 impl<'a> Storm<'a> {
     fn of(snapshot: &'a Snapshot, key: &'a DaemonKey, daemon: &'a Daemon) -> Option<Self> {
-        let loops: Vec<&Loop> = storm::loops(snapshot, daemon).filter(|own| storm::is_storm(own)).collect();
+        // Forks without exec are another finding.
+        let starts = |own: &&Loop| storm::is_storm(own) && programs(own) >= storm::FEW_SPAWNS;
+        let loops: Vec<&Loop> = storm::loops(snapshot, daemon).filter(starts).collect();
         let classes = ClassSum::over(loops.iter().copied());
         (!loops.is_empty()).then_some(Storm { key, loops, classes })
     }
@@ -50,13 +53,19 @@ impl<'a> Storm<'a> {
 
     /// The classes that fill the loops, most first.
     fn top(&self) -> Vec<(&Arc<str>, &ClassSum)> {
-        let mut classes: Vec<_> = self.classes.iter().filter(|(_, sum)| sum.busy_ns > 0).collect();
+        let mut classes: Vec<_> =
+            self.classes.iter().filter(|(_, sum)| sum.busy_ns > 0 && sum.programs() > 0).collect();
         classes.sort_by_key(|(_, sum)| Reverse((sum.busy_ns, sum.spawns())));
         let least_ns = CLASS_SHARE * self.within_ns() as f64;
         let weighty = classes.iter().take_while(|(_, sum)| sum.busy_ns as f64 >= least_ns).count();
         classes.truncate(weighty.clamp(1, CLASSES_MAX));
         classes
     }
+}
+
+/// Programs started in one loop.
+fn programs(own: &Loop) -> u64 {
+    own.classes.values().map(ClassStats::programs).sum()
 }
 
 fn find(snapshot: &Snapshot) -> Vec<Finding> {
@@ -123,7 +132,7 @@ fn title(name: &str, owner: &str, storm: &Storm<'_>, top: &[(&Arc<str>, &ClassSu
     });
     format!(
         "{name} ({owner}) starts {} programs per sync loop, which takes {} of the loop's {}: {}",
-        count(median(storm.loops.iter().map(|own| own.spawns()).collect())),
+        count(median(storm.loops.iter().map(|own| programs(own)).collect())),
         percent(storm.busy_ns(), within_ns),
         duration(median(storm.loops.iter().map(|own| own.duration_ns()).collect())),
         join(said)
@@ -156,7 +165,7 @@ fn about_class(snapshot: &Snapshot, storm: &Storm<'_>, class: &Arc<str>, sum: &C
         ));
     }
     if let Some(cost_ns) = sum.spawn_cost_ns.checked_div(sum.with_exec) {
-        said.push(format!("Until `{class}` was in place took {} of each.", duration(cost_ns)));
+        said.push(format!("Of each, {} went by before `{class}` was in place.", duration(cost_ns)));
     }
     let failed = sum.outcomes.failed() + sum.counted_failed;
     if failed > 0 {
@@ -193,19 +202,15 @@ fn compared(snapshot: &Snapshot, storm: &Storm<'_>, sum: &ClassSum) -> Option<St
         .filter(|(_, own)| own.messages as f64 >= enough && own.inside_ns > 0)
         .max_by_key(|(id, own)| (own.messages, Reverse(**id)))?;
     let process = state.processes.get(*id)?;
+    let genl = |id: u16| state.genl.get(&id).map(String::as_str);
+    let message = message_name(key.protocol, key.message_type, key.command, &genl);
     Some(format!(
-        "For comparison: {} (pid {}) sent {} {} by itself, in {}.",
+        "For comparison: {} (pid {}) sent {} {message} by itself, in {}.",
         process.comm,
         id.tgid,
         count(own.messages),
-        name(state, key),
         duration(own.inside_ns)
     ))
-}
-
-fn name(state: &State, key: &MessageKey) -> String {
-    let genl = |id: u16| state.genl.get(&id).map(String::as_str);
-    message_name(key.protocol, key.message_type, key.command, &genl).into_owned()
 }
 
 /// `60 % on a CPU, 5 % runnable, 35 % blocked (disk 30 %, pipe 5 %)`.
@@ -234,6 +239,7 @@ fn numbers(storm: &Storm<'_>, top: &[(&Arc<str>, &ClassSum)]) -> BTreeMap<&'stat
     let mut numbers = BTreeMap::from([
         ("loops", Number::Whole(storm.loops.len() as u64)),
         ("spawns", Number::Whole(storm.loops.iter().map(|own| own.spawns()).sum())),
+        ("programs_per_loop_p50", whole(programs)),
         ("spawns_per_loop_p50", whole(Loop::spawns)),
         ("loop_duration_p50_ns", whole(Loop::duration_ns)),
         ("busy_ns", Number::Whole(storm.busy_ns())),
@@ -244,9 +250,13 @@ fn numbers(storm: &Storm<'_>, top: &[(&Arc<str>, &ClassSum)]) -> BTreeMap<&'stat
             ("top_class_spawns", Number::Whole(sum.spawns())),
             ("top_class_busy_ns", Number::Whole(sum.busy_ns)),
             ("top_class_share", part(sum.busy_ns, storm.within_ns())),
-            ("top_class_on_cpu_share", part(sum.split.on_cpu_ns, sum.split.total_ns())),
-            ("top_class_blocked_share", part(sum.split.blocked_total_ns(), sum.split.total_ns())),
         ]);
+        // Counted spawns have no split.
+        if sum.ended > 0 {
+            let total_ns = sum.split.total_ns();
+            numbers.insert("top_class_on_cpu_share", part(sum.split.on_cpu_ns, total_ns));
+            numbers.insert("top_class_blocked_share", part(sum.split.blocked_total_ns(), total_ns));
+        }
     }
     numbers
 }

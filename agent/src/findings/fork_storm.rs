@@ -22,9 +22,9 @@ fn find(snapshot: &Snapshot) -> Vec<Finding> {
 fn finding(snapshot: &Snapshot, key: &DaemonKey, daemon: &Daemon) -> Option<Finding> {
     let classes = ClassSum::over(storm::loops(snapshot, daemon));
     // Workers have no busy time: they stand for their daemon and are not what it waits for.
-    let forked = classes.values().filter(|sum| sum.ended > sum.with_exec && sum.busy_ns > 0);
+    let forked = classes.values().filter(|sum| sum.with_exec == 0 && sum.busy_ns > 0);
     let (mut forks, mut wall_ns, mut busy_ns) = (0, 0, 0);
-    for sum in forked.filter(|sum| sum.with_exec == 0) {
+    for sum in forked {
         forks += sum.ended;
         wall_ns += sum.wall_ns;
         busy_ns += sum.busy_ns;

@@ -29,6 +29,11 @@ pub fn percent(part: u64, whole: u64) -> String {
     }
 }
 
+/// A count with what is counted: `1 daemon`, `2,000 daemons`.
+pub fn many(number: u64, one: &str) -> String {
+    format!("{} {one}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
 /// A count with its thousands set apart: `12,345`.
 pub fn count(count: u64) -> String {
     let digits = count.to_string();
@@ -74,5 +79,7 @@ mod tests {
         assert_eq!(count(999), "999");
         assert_eq!(count(1_000), "1,000");
         assert_eq!(count(12_345_678), "12,345,678");
+        assert_eq!(many(1, "loop"), "1 loop");
+        assert_eq!(many(2_000, "loop"), "2,000 loops");
     }
 }

@@ -1,6 +1,6 @@
 //! What the agent did not see, when it matters for the other findings.
 
-use super::human::count;
+use super::human::{count, many};
 use super::{Evidence, Finding, Number, Rule, Severity, Subject};
 use crate::fold::Snapshot;
 use crate::fold::loss::Loss;
@@ -27,7 +27,7 @@ fn find(snapshot: &Snapshot) -> Vec<Finding> {
         detail.push(format!("A full ring lost records: {}.", named(dropped)));
     }
     if *late > 0 {
-        detail.push(format!("{} records came too late to be put in order.", count(*late)));
+        detail.push(format!("{} came too late to be put in order.", many(*late, "record")));
     }
     if only_counted > 0 {
         detail.push(format!(
@@ -39,8 +39,7 @@ fn find(snapshot: &Snapshot) -> Vec<Finding> {
         detail.push(format!("Tables in the kernel were full, or memory unreadable: {}.", named(misses)));
     }
     if *ends_swept > 0 {
-        detail
-            .push(format!("{} processes were gone without their end having been seen.", count(*ends_swept)));
+        detail.push(format!("A sweep found {} gone whose end was not seen.", many(*ends_swept, "spawn")));
     }
     if detail.is_empty() {
         return Vec::new();
@@ -57,10 +56,10 @@ fn find(snapshot: &Snapshot) -> Vec<Finding> {
         severity,
         cost_ns: 0,
         title: format!(
-            "this answer misses something: {} records lost, {} happenings only counted, {} records seen",
-            count(lost),
-            count(only_counted),
-            count(seen)
+            "this answer misses something: {} lost, {} only counted, {} seen",
+            many(lost, "record"),
+            many(only_counted, "happening"),
+            many(seen, "record")
         ),
         detail,
         numbers: BTreeMap::from([

@@ -60,7 +60,7 @@ fn finding(snapshot: &Snapshot, sender: &Sender, table: &NetlinkTable) -> Option
         }
         Sender::Children(key, class) => {
             let (name, owner) = name_and_owner(state, key);
-            (format!("{name}'s `{class}`"), owner, pid_of(state, key), Subject::Daemon(key.clone()))
+            (format!("`{class}` of {name}"), owner, pid_of(state, key), Subject::Daemon(key.clone()))
         }
     };
     // A refused request's own time is not known: it has its part of its type's.

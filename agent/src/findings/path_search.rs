@@ -4,11 +4,12 @@ use super::human::{count, duration};
 use super::{Evidence, Finding, Number, Rule, Severity, Subject, id, name_and_owner, pid_of};
 use crate::decode::errno::errno_name;
 use crate::fold::class_sum::ClassSum;
-use crate::fold::daemons::DaemonKey;
+use crate::fold::daemons::{DaemonKey, key_of};
 use crate::fold::failed::FailedKey;
 use crate::fold::{Snapshot, storm};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The rule.
 pub static RULE: Rule = Rule {
@@ -36,12 +37,24 @@ fn find(snapshot: &Snapshot) -> Vec<Finding> {
     by_daemon.into_iter().filter_map(|(key, rows)| finding(snapshot, key, rows)).collect()
 }
 
+fn classes_of(snapshot: &Snapshot, key: &DaemonKey) -> BTreeMap<Arc<str>, ClassSum> {
+    let daemon = snapshot.state.daemons.get(key);
+    ClassSum::over(daemon.into_iter().flat_map(|daemon| storm::loops(snapshot, daemon)))
+}
+
+/// Execs of the daemon itself, where it is another one's short-lived child: `env` searches, then becomes its
+/// program.
+fn execs_as_child(snapshot: &Snapshot, key: &DaemonKey) -> u64 {
+    let parent = key_of(&snapshot.state.processes, key.root);
+    let classes = parent.map(|parent| classes_of(snapshot, &parent)).unwrap_or_default();
+    classes.get(&key.argv_class).map_or(0, |sum| sum.with_exec)
+}
+
 fn finding(snapshot: &Snapshot, key: &DaemonKey, mut rows: Vec<(&FailedKey, u64)>) -> Option<Finding> {
     let state = &snapshot.state;
     let fails: u64 = rows.iter().map(|(_, fails)| fails).sum();
-    let loops = state.daemons.get(key).into_iter().flat_map(|daemon| storm::loops(snapshot, daemon));
-    let classes = ClassSum::over(loops);
-    let execs: u64 = classes.values().map(|sum| sum.with_exec).sum();
+    let classes = classes_of(snapshot, key);
+    let execs = classes.values().map(|sum| sum.with_exec).sum::<u64>() + execs_as_child(snapshot, key);
     let many_each = fails >= FAILS_MIN && fails as f64 > FAILS_PER_EXEC * execs as f64;
     if fails < FAILS && !many_each {
         return None;

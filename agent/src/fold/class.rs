@@ -76,6 +76,8 @@ pub struct ClassStats {
     pub runnable_ns: u64,
     /// Time of all threads blocked.
     pub blocked_ns: u64,
+    /// Sum of the time inside the clone call before each of them was there.
+    pub clone_ns: u64,
     /// Spawns that called exec.
     pub with_exec: u64,
     /// Sum over those of the time from the clone call to the new program in place: the spawn cost.
@@ -100,11 +102,17 @@ impl ClassStats {
         self.ended + self.running + self.counted + self.ends_lost
     }
 
+    /// Spawns that became a program, as far as is known: all but those that ended without exec.
+    pub fn programs(&self) -> u64 {
+        self.spawns() - (self.ended - self.with_exec)
+    }
+
     /// Adds a spawn that ended. `begun_ns` is when the spawner entered the clone call.
     pub fn add_exit(&mut self, exit: &Exit, begun_ns: u64) {
         self.ended += 1;
         self.outcomes.count(exit.status);
         self.wall_ns += exit.header.ktime_ns.saturating_sub(exit.spawned_ns);
+        self.clone_ns += exit.spawned_ns.saturating_sub(begun_ns);
         self.split.add(&exit.main);
         self.on_cpu_ns += exit.threads.on_cpu_ns;
         self.runnable_ns += exit.threads.runnable_ns;

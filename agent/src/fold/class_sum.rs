@@ -38,6 +38,8 @@ pub struct ClassSum {
     pub runnable_ns: u64,
     /// and blocked.
     pub blocked_ns: u64,
+    /// Sum of the time inside the clone calls.
+    pub clone_ns: u64,
     /// Spawns that called exec.
     pub with_exec: u64,
     /// Sum of their spawn cost.
@@ -73,6 +75,7 @@ impl ClassSum {
         self.on_cpu_ns += stats.on_cpu_ns;
         self.runnable_ns += stats.runnable_ns;
         self.blocked_ns += stats.blocked_ns;
+        self.clone_ns += stats.clone_ns;
         self.with_exec += stats.with_exec;
         self.spawn_cost_ns += stats.spawn_cost_ns;
         self.spawn_cost_max_ns = self.spawn_cost_max_ns.max(stats.spawn_cost_max_ns);
@@ -92,6 +95,11 @@ impl ClassSum {
             classes.entry(name.clone()).or_default().add(stats);
         }
         classes
+    }
+
+    /// Spawns that became a program, as far as is known: all but those that ended without exec.
+    pub fn programs(&self) -> u64 {
+        self.spawns() - (self.ended - self.with_exec)
     }
 
     /// Spawns in all.

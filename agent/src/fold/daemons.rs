@@ -5,7 +5,7 @@
 
 use super::loops::Series;
 use super::netlink::NetlinkTable;
-use crate::enrich::processes::{PATH_TEXT_BYTES, Processes};
+use crate::enrich::processes::{PATH_TEXT_BYTES, Process, Processes};
 use crate::enrich::{ProcId, text};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -31,11 +31,11 @@ pub struct DaemonKey {
 /// A daemon and what it did.
 #[derive(Clone, Debug)]
 pub struct Daemon {
-    /// Its processes, latest last as far as [`MEMBERS_MAX`] allows.
+    /// Its processes, latest last as far as [`MEMBERS_MAX`] allows; forks without exec are left out.
     pub members: BTreeSet<ProcId>,
     /// Processes it has had in all.
     pub member_count: u64,
-    /// The member last seen spawning.
+    /// The member that last spawned, itself or by a fork.
     pub latest: ProcId,
     /// Kernel's name of it.
     pub comm: Arc<str>,
@@ -49,8 +49,6 @@ pub struct Daemon {
     pub netlink: NetlinkTable,
     /// When it last did anything.
     pub last_ns: u64,
-    /// Threads it made in the window.
-    pub threads_made: u64,
 }
 
 /// All daemons.
@@ -62,8 +60,8 @@ pub struct Daemons {
     pub evicted: u64,
 }
 
-/// The key of the daemon a process belongs to. `None` for a process that is not known.
-pub fn key_of(processes: &Processes, id: ProcId) -> Option<DaemonKey> {
+/// The process whose program a process runs: itself, or the one it was forked from without exec.
+pub fn program_of(processes: &Processes, id: ProcId) -> Option<&Process> {
     let mut process = processes.get(id)?;
     for _ in 0..FORK_CHAIN_MAX {
         let forked_without_exec = process.spawner.is_some() && process.exec_ns == 0;
@@ -71,6 +69,12 @@ pub fn key_of(processes: &Processes, id: ProcId) -> Option<DaemonKey> {
         let Some(parent) = processes.get(parent) else { break };
         process = parent;
     }
+    Some(process)
+}
+
+/// The key of the daemon a process belongs to. `None` for a process that is not known.
+pub fn key_of(processes: &Processes, id: ProcId) -> Option<DaemonKey> {
+    let process = program_of(processes, id)?;
     Some(match process.spawner {
         Some(root) => {
             DaemonKey { root, argv_class: process.argv_class.clone(), cgroup_id: process.cgroup_id }
@@ -96,7 +100,6 @@ impl Daemon {
             series: Series::new(loops_max),
             netlink: NetlinkTable::default(),
             last_ns: 0,
-            threads_made: 0,
         }
     }
 }
@@ -109,7 +112,7 @@ impl Daemons {
 
     /// The daemon of a spawner, made when new. `None` for a process that is not known.
     pub fn of(&mut self, processes: &Processes, id: ProcId, now_ns: u64) -> Option<(DaemonKey, &mut Daemon)> {
-        let process = processes.get(id)?;
+        let process = program_of(processes, id)?;
         let key = key_of(processes, id)?;
         if !self.known.contains_key(&key) {
             self.make_room();
@@ -117,12 +120,12 @@ impl Daemons {
         let loops_max = self.loops_max;
         let daemon = self.known.entry(key.clone()).or_insert_with(|| Daemon::new(loops_max));
         daemon.last_ns = daemon.last_ns.max(now_ns);
-        daemon.latest = id;
+        daemon.latest = process.id;
         // Each time, since a process older than the agent may become another program later.
         daemon.comm = process.comm.clone();
         daemon.path = process.path.clone();
         daemon.name = process.argv_class.clone();
-        if daemon.members.insert(id) {
+        if daemon.members.insert(process.id) {
             daemon.member_count += 1;
             if daemon.members.len() > MEMBERS_MAX {
                 daemon.members.pop_first();

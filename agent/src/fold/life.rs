@@ -79,7 +79,10 @@ impl State {
         let in_window = self.window.holds(now_ns);
         let spawner = self.known_or_stub(now_ns, &spawn.spawner, &spawn.comm, spawn.cgroup_id);
         if spawn.flags & spawn::FLAG_THREAD != 0 {
-            self.thread_made(spawner, in_window);
+            self.counts.threads_made += u64::from(in_window);
+            if let Some(process) = self.processes.get_mut(spawner) {
+                process.threads_made += 1;
+            }
             return;
         }
         let Some(parent) = self.processes.get(spawner) else { return };
@@ -104,6 +107,10 @@ impl State {
         if self.processes.get(id).is_none() {
             return;
         }
+        // Before its first child is credited: that child must not find the loop held open by it.
+        if forked {
+            self.found_worker(spawner);
+        }
         let mut timing =
             loops::Child { begun_ns, spawned_ns: now_ns, user_stack: spawn.user_stack, ..Default::default() };
         let covered_from_ns = self.covered.0;
@@ -111,26 +118,8 @@ impl State {
             daemon.series.spawn(id, &mut timing, covered_from_ns);
             key
         });
-        if forked {
-            self.found_worker(spawner);
-        }
         self.children.insert(id, Child::new(timing, daemon));
         self.uncollected.spawned((spawn.spawner.tgid, spawn.inner_pid), id);
-    }
-
-    fn thread_made(&mut self, maker: ProcId, in_window: bool) {
-        if let Some(process) = self.processes.get_mut(maker) {
-            process.threads_made += 1;
-        }
-        if !in_window {
-            return;
-        }
-        self.counts.threads_made += 1;
-        if let Some(key) = daemons::key_of(&self.processes, maker)
-            && let Some(daemon) = self.daemons.get_mut(&key)
-        {
-            daemon.threads_made += 1;
-        }
     }
 
     /// A child spawns without having called exec itself: it is a worker of its daemon.
@@ -195,6 +184,9 @@ impl State {
         let mut child = self.children.remove(&id).unwrap_or_else(|| self.late_child(id, exit));
         let Some(process) = self.processes.get_mut(id) else { return };
         process.cgroup_id = exit.cgroup_id;
+        if process.exec_ns == 0 && exit.exec_ns > 0 {
+            process.missed_exec(exit);
+        }
         let process = process.clone();
         let class = class_of(&process, child.timing.worker);
         self.end_child(id, &child, &class, exit);
@@ -361,9 +353,11 @@ impl State {
         let mut ancestor = process.spawner;
         for _ in 0..TREE_DEPTH_MAX {
             let Some(id) = ancestor else { return };
-            let Some(child) = self.children.get_mut(&id) else { return };
-            child.tree_spawns += 1;
-            child.tree_on_cpu_ns += exit.threads.on_cpu_ns;
+            // One in between may have ended before: those above it are ancestors all the same.
+            if let Some(child) = self.children.get_mut(&id) {
+                child.tree_spawns += 1;
+                child.tree_on_cpu_ns += exit.threads.on_cpu_ns;
+            }
             ancestor = self.processes.get(id).and_then(|p| p.spawner);
         }
     }

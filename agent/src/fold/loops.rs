@@ -261,7 +261,9 @@ impl Series {
     /// A child turned out to be dead at `now_ns`; its exit may follow, or was lost.
     pub fn died(&mut self, id: ProcId, child: &Child, now_ns: u64) {
         let Some(own) = self.numbered(child.loop_number) else { return };
-        if own.alive.remove(&(child.spawned_ns, id)) {
+        let was_alive = own.alive.remove(&(child.spawned_ns, id));
+        // One that stayed for long died long after its loop was over.
+        if was_alive && now_ns.saturating_sub(child.spawned_ns) < CHILD_HOLD_NS {
             own.touch(now_ns);
         }
     }

@@ -63,7 +63,8 @@ impl State {
             let lived_ns = now_ns.saturating_sub(child.timing.spawned_ns);
             let process = self.processes.get(id).filter(|_| lived_ns < CHILD_HOLD_NS)?;
             let own = daemons::key_of(&self.processes, id)?;
-            let spawns = self.daemons.get(&own).is_some_and(|daemon| daemon.members.contains(&id));
+            let member = self.daemons.get(&own).is_some_and(|daemon| daemon.members.contains(&id));
+            let spawns = member || child.timing.worker;
             let class = class_of(process, child.timing.worker);
             child.daemon.clone().filter(|_| !spawns).map(|daemon| Sender::Children(daemon, class))
         };

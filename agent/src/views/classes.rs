@@ -40,10 +40,10 @@ pub struct ClassBlock {
     pub busy_is_lower_bound: bool,
     /// `busy_ns` as a part of the loop's duration.
     pub share: f64,
-    /// `serial` or `overlapped`.
-    pub mode: &'static str,
+    /// `serial` or `overlapped`; `null` for workers and for children that stay, which have no `busy_ns`.
+    pub mode: Option<&'static str>,
     /// `wall_ns / busy_ns`: how many were alive at once, on average.
-    pub overlap: f64,
+    pub overlap: Option<f64>,
     /// Main threads' time; adds up to the ended spawns' part of `wall_ns`.
     pub split: SplitBlock,
     /// Time of all threads, the counted spawns' included.
@@ -103,7 +103,7 @@ impl ClassBlock {
     /// The block of a class in loops that last `within_ns` together.
     pub fn of(state: &State, name: &Arc<str>, sum: &ClassSum, within_ns: u64) -> Self {
         let spawns = sum.spawns();
-        let overlap = ratio(sum.wall_ns, sum.busy_ns);
+        let overlap = (sum.busy_ns > 0).then(|| ratio(sum.wall_ns, sum.busy_ns));
         ClassBlock {
             argv_class: name.clone(),
             spawns,
@@ -116,7 +116,7 @@ impl ClassBlock {
             busy_ns: sum.busy_ns,
             busy_is_lower_bound: sum.busy_is_lower_bound,
             share: ratio(sum.busy_ns, within_ns),
-            mode: if overlap < OVERLAP_MIN { "serial" } else { "overlapped" },
+            mode: overlap.map(|overlap| if overlap < OVERLAP_MIN { "serial" } else { "overlapped" }),
             overlap,
             split: SplitBlock::from(&sum.split),
             threads: ThreadTimes {

@@ -80,8 +80,8 @@ pub fn completeness(snapshot: &Snapshot) -> CompletenessBlock {
     };
     note(&mut block.lost, "late", loss.late);
     note(&mut block.lost, "garbled", loss.garbled);
-    note(&mut block.lost, "ends", loss.ends_swept);
     note(&mut block.truncated, "argv", loss.argv_cut);
+    note(&mut block.truncated, "life", loss.ends_swept);
     note(&mut block.truncated, "path", loss.path_cut);
     note(&mut block.truncated, "netlink_walk", loss.netlink_cut);
     note(&mut block.truncated, "split", loss.split_partial);
@@ -101,15 +101,17 @@ pub fn completeness(snapshot: &Snapshot) -> CompletenessBlock {
     let covered = window(snapshot);
     if covered.seconds - covered.covered_seconds > 0.5 {
         let (have, asked) = (covered.covered_seconds, covered.seconds);
+        blind = true;
         block.degraded.push(format!("records cover the last {have:.1} of the {asked:.1} seconds asked for"));
     }
     // Short argv and evicted rows are said, but the numbers beside them are whole.
     block.complete = block.lost.is_empty()
         && block.counted_only.is_empty()
         && block.evicted.is_empty()
-        && block.degraded.is_empty()
+        && !blind
         && loss.netlink_cut == 0
         && loss.split_partial == 0
+        && loss.ends_swept == 0
         && loss.misses.is_empty();
     block
 }

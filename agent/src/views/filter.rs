@@ -2,7 +2,7 @@
 
 use super::Query;
 use crate::enrich::{ProcId, processes::Process};
-use crate::fold::daemons::{Daemon, DaemonKey};
+use crate::fold::daemons::{Daemon, DaemonKey, key_of};
 use crate::fold::{Sender, State};
 
 /// The filters of one query over one state.
@@ -31,9 +31,14 @@ impl<'a> Filter<'a> {
             && self.cgroup(process.cgroup_id)
     }
 
-    /// Whether a daemon passes: by any of its processes' ids.
+    /// Whether a daemon passes: by any of its processes' ids, forks without exec among them.
     pub fn daemon(&self, key: &DaemonKey, daemon: &Daemon) -> bool {
-        self.query.pid.is_none_or(|pid| daemon.members.iter().any(|member| member.tgid == pid))
+        let processes = &self.state.processes;
+        let is_its = |pid: u32| {
+            daemon.members.iter().any(|member| member.tgid == pid)
+                || processes.lives_of(pid).any(|life| key_of(processes, life.id).as_ref() == Some(key))
+        };
+        self.query.pid.is_none_or(is_its)
             && self.query.comm.as_deref().is_none_or(|comm| comm == &*daemon.comm)
             && self.cgroup(key.cgroup_id)
     }

@@ -2,7 +2,7 @@
 
 use super::filter::Filter;
 use super::{JSON, Query, View, body};
-use crate::findings::human::{count, duration};
+use crate::findings::human::{duration, many};
 use crate::findings::{self, Evidence, FINDINGS, Finding, Number, Severity, Subject};
 use crate::fold::Snapshot;
 use serde::Serialize;
@@ -109,19 +109,20 @@ fn watched(snapshot: &Snapshot, filter: &Filter<'_>) -> Watched {
 fn summary(snapshot: &Snapshot, watched: &Watched, found: usize) -> String {
     let covered_s = super::completeness::window(snapshot).covered_seconds;
     let seen = format!(
-        "{} watched: {} spawns, {} sync loops of {} daemons, {} netlink messages, {} failed execs",
+        "{} watched: {}, {} of {}, {}, {}",
         duration((covered_s * 1e9) as u64),
-        count(watched.spawns),
-        count(watched.sync_loops as u64),
-        count(watched.daemons as u64),
-        count(watched.netlink_messages),
-        count(watched.failed_execs)
+        many(watched.spawns, "spawn"),
+        many(watched.sync_loops as u64, "sync loop"),
+        many(watched.daemons as u64, "daemon"),
+        many(watched.netlink_messages, "netlink message"),
+        many(watched.failed_execs, "failed exec")
     );
-    match found {
-        0 => format!("{seen}. Nothing stood out."),
-        1 => format!("{seen}. One thing stood out."),
-        more => format!("{seen}. {} things stood out.", count(more as u64)),
-    }
+    let found = match found {
+        0 => "Nothing stood out.".to_owned(),
+        more => format!("{} stood out.", many(more as u64, "thing")),
+    };
+    let complete = super::completeness::completeness(snapshot).complete;
+    format!("{seen}. {found}{}", if complete { "" } else { " Data are missing: see completeness." })
 }
 
 fn row(rank: usize, finding: Finding, query: &Query) -> Row {

@@ -1,9 +1,11 @@
 //! Netlink sums as rows with names. In: a table by numbers. Out: rows by family and message.
 
-use crate::decode::{errno::errno_name, netlink_names::message_name};
+use crate::decode::errno::errno_name;
+use crate::decode::netlink_names::{self, family, message_name};
 use crate::fold::State;
 use crate::fold::netlink::{MessageKey, MessageSums, NetlinkTable};
 use serde::Serialize;
+use slowpod_ebpf::rules::netlink::NETLINK_GENERIC;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -12,7 +14,7 @@ use std::collections::BTreeMap;
 pub struct NetlinkRow {
     /// Protocol family, as `linux/netlink.h` names it, without the prefix: `ROUTE`, `NETFILTER`, `GENERIC`.
     pub family: Cow<'static, str>,
-    /// Netfilter's subsystem (`ipset`, `nftables`, `ctnetlink`) or generic netlink's family name.
+    /// Netfilter's subsystem (`ipset`, `nftables`, `conntrack`) or generic netlink's family name.
     pub subsystem: Option<Cow<'static, str>>,
     /// The message's standard name: `RTM_NEWROUTE`, `IPSET_CMD_ADD`.
     pub message: Cow<'static, str>,
@@ -99,88 +101,18 @@ pub fn row(state: &State, key: &MessageKey, sums: &MessageSums) -> NetlinkRow {
     }
 }
 
-/// A message's standard name.
+/// A message's standard name; `(unread)` for sends whose messages could not be read.
 pub fn message(state: &State, key: &MessageKey) -> Cow<'static, str> {
+    if key.message_type == 0 {
+        return "(unread)".into();
+    }
     let genl = |id: u16| state.genl.get(&id).map(String::as_str);
     message_name(key.protocol, key.message_type, key.command, &genl)
 }
 
-/// Netlink protocols by number (`linux/netlink.h`); an empty name is a number nobody uses.
-const FAMILIES: [&str; 23] = [
-    "ROUTE",
-    "UNUSED",
-    "USERSOCK",
-    "FIREWALL",
-    "SOCK_DIAG",
-    "NFLOG",
-    "XFRM",
-    "SELINUX",
-    "ISCSI",
-    "AUDIT",
-    "FIB_LOOKUP",
-    "CONNECTOR",
-    "NETFILTER",
-    "IP6_FW",
-    "DNRTMSG",
-    "KOBJECT_UEVENT",
-    "GENERIC",
-    "",
-    "SCSITRANSPORT",
-    "ECRYPTFS",
-    "RDMA",
-    "CRYPTO",
-    "SMC",
-];
-const NETFILTER: u16 = 12;
-const GENERIC: u16 = 16;
-/// Netfilter's subsystems by number, the high byte of a message type (`linux/netfilter/nfnetlink.h`), by
-/// the names users know.
-const SUBSYSTEMS: [&str; 13] = [
-    "",
-    "ctnetlink",
-    "ctnetlink_exp",
-    "queue",
-    "log",
-    "osf",
-    "ipset",
-    "acct",
-    "ctnetlink_timeout",
-    "cthelper",
-    "nftables",
-    "nft_compat",
-    "hook",
-];
-
-fn family(protocol: u16) -> Cow<'static, str> {
-    let name = FAMILIES.get(usize::from(protocol)).filter(|name| !name.is_empty());
-    name.map_or_else(|| protocol.to_string().into(), |name| (*name).into())
-}
-
 fn subsystem(state: &State, key: &MessageKey) -> Option<Cow<'static, str>> {
-    match key.protocol {
-        NETFILTER if key.message_type > 0 => {
-            let number = key.message_type >> 8;
-            let name = SUBSYSTEMS.get(usize::from(number)).filter(|name| !name.is_empty());
-            Some(name.map_or_else(|| number.to_string().into(), |name| (*name).into()))
-        }
-        GENERIC => state.genl.get(&key.message_type).map(|name| name.clone().into()),
-        _ => None,
+    if key.protocol == NETLINK_GENERIC {
+        return state.genl.get(&key.message_type).map(|name| name.clone().into());
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn families_and_subsystems_have_their_headers_numbers() {
-        assert_eq!(family(0), "ROUTE");
-        assert_eq!(family(NETFILTER), "NETFILTER");
-        assert_eq!(family(GENERIC), "GENERIC");
-        assert_eq!(family(22), "SMC");
-        assert_eq!(family(17), "17");
-        assert_eq!(family(999), "999");
-        assert_eq!(SUBSYSTEMS[6], "ipset");
-        assert_eq!(SUBSYSTEMS[10], "nftables");
-    }
+    netlink_names::subsystem(key.protocol, key.message_type).map(Cow::Borrowed)
 }

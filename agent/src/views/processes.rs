@@ -8,7 +8,7 @@ use super::{JSON, Param, Query, View, body, query::ParamKind};
 use crate::decode::errno::errno_name;
 use crate::enrich::ProcId;
 use crate::enrich::processes::Process;
-use crate::fold::daemons::DaemonKey;
+use crate::fold::daemons::{DaemonKey, program_of};
 use crate::fold::{Counts, Snapshot, State, life::Ended};
 use serde::Serialize;
 use slowpod_ebpf::abi::exit::FLAG_SPLIT_PARTIAL;
@@ -35,7 +35,7 @@ const STATE: Param = Param {
 };
 const SPAWNER: Param = Param {
     name: "spawner",
-    about: "only children of this process id",
+    about: "only children of this process id and of its forks without exec",
     kind: ParamKind::Count { min: 1, max: 4_194_304 },
 };
 
@@ -126,7 +126,7 @@ fn render(snapshot: &Snapshot, query: &Query) -> Vec<u8> {
     let filter = Filter::new(state, query);
     let spawner = query.own_count(SPAWNER.name).map(|pid| pid as u32);
     let wanted = |process: &&Process| {
-        let spawned_by = |pid: u32| process.spawner.is_some_and(|spawner| spawner.tgid == pid);
+        let spawned_by = |pid: u32| process.spawner.is_some_and(|id| is_or_serves(state, id, pid));
         filter.process(process) && spawner.is_none_or(spawned_by)
     };
     let which = query.own(STATE.name).unwrap_or("all");
@@ -149,6 +149,11 @@ fn render(snapshot: &Snapshot, query: &Query) -> Vec<u8> {
         processes: rows.take(query.rows()).collect(),
     };
     body::json(snapshot, answer)
+}
+
+/// Whether a spawner has this pid, or is a fork without exec of the process that has it.
+fn is_or_serves(state: &State, spawner: ProcId, pid: u32) -> bool {
+    spawner.tgid == pid || program_of(&state.processes, spawner).is_some_and(|program| program.id.tgid == pid)
 }
 
 /// Living children, and living processes that spawned.

@@ -16,8 +16,8 @@ use std::sync::Arc;
 pub static VIEW: View = View {
     name: "storms",
     path: "/api/v1/storms",
-    about: "Daemons that spawn processes, ranked by how long their sync loops had a child alive, with each \
-            loop's argv classes and what they cost.",
+    about: "Daemons that spawn processes, storms first, ranked by how long their sync loops had a child alive, \
+            with each loop's argv classes and what they cost.",
     params: &[LOOPS],
     content_type: JSON,
     render,
@@ -42,8 +42,8 @@ struct Storms {
 }
 
 /// Says in every answer what the ranking means.
-const RANKED_BY: &str = "score_ns: time in which the daemon's sync loops that overlap the window had at \
-                         least one child alive";
+const RANKED_BY: &str = "storms first, then by score_ns: time in which the daemon's sync loops that overlap the \
+                         window had at least one child alive";
 
 /// One daemon.
 #[derive(Serialize)]
@@ -64,6 +64,7 @@ struct DaemonBlock {
     score_ns: u64,
     /// Loops since the answer's first record, of which the window may show fewer.
     loops_total: u64,
+    /// Threads its processes have made since they are watched.
     threads_made: u64,
     /// What it sent over netlink itself, in the window.
     netlink: Option<NetlinkBlock>,
@@ -125,20 +126,21 @@ fn render(snapshot: &Snapshot, query: &Query) -> Vec<u8> {
     let state = &snapshot.state;
     let filter = Filter::new(state, query);
     let of_window = state.daemons.iter().filter(|(key, daemon)| filter.daemon(key, daemon));
-    let scored = of_window.map(|(key, daemon)| {
-        let score_ns = storm::score_ns(storm::loops(snapshot, daemon));
-        (score_ns, key, daemon)
-    });
-    let mut ranked: Vec<_> =
-        scored.filter(|(_, _, daemon)| storm::loops(snapshot, daemon).next().is_some()).collect();
-    ranked.sort_by_key(|(score_ns, key, _)| (Reverse(*score_ns), *key));
+    let mut ranked: Vec<_> = of_window
+        .filter(|(_, daemon)| storm::loops(snapshot, daemon).next().is_some())
+        .map(|(key, daemon)| {
+            let is_storm = storm::loops(snapshot, daemon).any(storm::is_storm);
+            (is_storm, storm::score_ns(storm::loops(snapshot, daemon)), key, daemon)
+        })
+        .collect();
+    ranked.sort_by_key(|(is_storm, score_ns, key, _)| (Reverse((*is_storm, *score_ns)), *key));
     let loops = query.own_count(LOOPS.name).unwrap_or(LOOPS_DEFAULT);
     let shown = ranked.iter().take(query.rows());
     let storms = Storms {
         ranked_by: RANKED_BY,
         daemons_matched: ranked.len(),
         daemons: shown
-            .map(|(score, key, daemon)| daemon_block(snapshot, key, daemon, *score, loops))
+            .map(|(_, score, key, daemon)| daemon_block(snapshot, key, daemon, *score, loops))
             .collect(),
     };
     body::json(snapshot, storms)
@@ -169,13 +171,18 @@ fn daemon_block(
         storm: loops.iter().any(|own| storm::is_storm(own)),
         score_ns,
         loops_total: daemon.series.begun,
-        threads_made: daemon.threads_made,
+        threads_made: threads_made(state, daemon),
         netlink: NetlinkBlock::of(state, &daemon.netlink),
         series: series_block(&loops),
         classes: classes::blocks(state, &ClassSum::over(loops.iter().copied()), within_ns),
         latest_loops: loops.iter().rev().take(shown).map(block).collect(),
         worst_loops: worst.iter().take(shown).map(block).collect(),
     }
+}
+
+fn threads_made(state: &State, daemon: &Daemon) -> u64 {
+    let members = daemon.members.iter().filter_map(|id| state.processes.get(*id));
+    members.map(|process| u64::from(process.threads_made)).sum()
 }
 
 fn series_block(loops: &[&Loop]) -> SeriesBlock {

@@ -1,0 +1,117 @@
+//! What processes do beside living and dying: netlink, cgroups, floods, stacks. In: words. Out: records.
+
+use super::names;
+use super::records::{Cast, bytes, header, with_tail};
+use super::words::Words;
+use slowpod_ebpf::abi::{Kind, Task, cgroup, flood, netlink, stack};
+use zerocopy::FromZeros;
+
+impl Cast {
+    pub(super) fn moved(&mut self, words: &mut Words, now_ns: u64) -> Result<Vec<u8>, String> {
+        let life = self.life(words)?;
+        life.cgroup_id = words.number()?;
+        Ok(bytes(cgroup::CgroupMove {
+            header: header(Kind::CgroupMove, now_ns),
+            task: life.task,
+            cgroup_id: life.cgroup_id,
+            hierarchy: 0,
+            whole_process: 1,
+        }))
+    }
+
+    pub(super) fn netlink(&mut self, words: &mut Words, now_ns: u64) -> Result<Vec<u8>, String> {
+        let life = self.life(words)?.clone();
+        let mut record = netlink::NetlinkSend::new_zeroed();
+        record.header = header(Kind::NetlinkSend, now_ns);
+        (record.task, record.cgroup_id, record.comm) = (life.task, life.cgroup_id, life.comm);
+        record.protocol = names::family(&words.must("a family")?)?;
+        let (message_type, command) = names::message(&words.must("a message")?)?;
+        let messages = match words.first().and_then(|word| word.strip_prefix('x')).map(str::parse) {
+            Some(Ok(messages)) => {
+                words.next();
+                messages
+            }
+            _ => 1,
+        };
+        record.types[0] = netlink::TypeCount { message_type, command, messages };
+        record.sends = words.count("sends", messages)?;
+        record.bytes = words.count("bytes", 64 * u64::from(messages))?;
+        record.inside_ns = words.span("inside")?.unwrap_or_default();
+        record.failed_sends = words.count("failed", 0)?;
+        record.errno = words.count("errno", 0)?;
+        if words.flag("cut") {
+            record.flags |= netlink::FLAG_WALK_CUT;
+        }
+        if words.flag("unread") {
+            record.flags |= netlink::FLAG_UNREAD;
+            record.types = FromZeros::new_zeroed();
+        }
+        Ok(bytes(record))
+    }
+
+    pub(super) fn refuse(&mut self, words: &mut Words, now_ns: u64) -> Result<Vec<u8>, String> {
+        let life = self.life(words)?.clone();
+        let protocol = names::family(&words.must("a family")?)?;
+        let (message_type, _) = names::message(&words.must("a message")?)?;
+        let errno = names::errno(&words.must("an errno")?)?;
+        let header = header(Kind::NetlinkError, now_ns);
+        let (task, comm) = (life.task, life.comm);
+        Ok(bytes(netlink::NetlinkError { header, task, protocol, message_type, errno, comm }))
+    }
+
+    pub(super) fn flood(&mut self, words: &mut Words, now_ns: u64) -> Result<Vec<u8>, String> {
+        let life = self.life(words)?.clone();
+        let mut binary = [0; flood::BINARY_BYTES];
+        let name = words.bytes("a binary")?;
+        binary[..name.len()].copy_from_slice(&name);
+        let mut instant = |name: &str| -> Result<u64, String> {
+            Ok(words.span(name)?.map_or(now_ns, |ns| super::BEGIN_NS + ns))
+        };
+        let (first_ns, last_ns) = (instant("from")?, instant("until")?);
+        let spawns = words.count("spawns", 0)?;
+        let wall_ns = words.span("wall")?.unwrap_or_default();
+        let on_cpu_ns = words.span("cpu")?.unwrap_or(wall_ns);
+        let count = flood::FloodCount {
+            spawns,
+            lost_ends: words.count("lost_ends", 0)?,
+            failed: words.count("failed", 0)?,
+            wall_ns,
+            on_cpu_ns,
+            runnable_ns: words.span("runnable")?.unwrap_or_default(),
+            blocked_ns: words.span("blocked")?.unwrap_or_default(),
+            first_ns,
+            last_ns,
+        };
+        let key = flood::FloodKey { spawner: Task { tid: 0, ..life.task }, binary };
+        let (cgroup_id, comm) = (life.cgroup_id, life.comm);
+        Ok(bytes(flood::Flood { header: header(Kind::Flood, now_ns), key, count, cgroup_id, comm }))
+    }
+
+    pub(super) fn stack(&mut self, words: &mut Words, now_ns: u64) -> Result<Vec<u8>, String> {
+        let id = words.number()?;
+        let task = self.life(words)?.task;
+        let mut frames: Vec<u8> = Vec::new();
+        while let Some(word) = words.next() {
+            let frame = word.strip_prefix("0x").and_then(|digits| u64::from_str_radix(digits, 16).ok());
+            frames.extend(frame.ok_or_else(|| format!("{word:?} is no address"))?.to_le_bytes());
+        }
+        let depth = (frames.len() / 8) as u32;
+        let fixed = stack::Stack { header: header(Kind::Stack, now_ns), task, id, depth, user: 1 };
+        Ok(with_tail(bytes(fixed), &[&frames]))
+    }
+}
+
+/// A cgroup directory is made or removed.
+pub(super) fn made_or_gone(words: &mut Words, now_ns: u64, made: bool) -> Result<Vec<u8>, String> {
+    let id = words.number()?;
+    let path = if made { words.bytes("a path")? } else { Vec::new() };
+    let fixed = cgroup::Cgroup {
+        header: header(Kind::Cgroup, now_ns),
+        id,
+        hierarchy: 0,
+        made: u32::from(made),
+        path_len: path.len() as u32,
+        path_cut: 0,
+    };
+    Ok(with_tail(bytes(fixed), &[&path]))
+}
