@@ -1,6 +1,11 @@
 //! Ends of threads and processes.
 
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{
+    macros::{btf_tracepoint, map},
+    maps::LruHashMap,
+    programs::BtfTracePointContext,
+};
+use core::ptr;
 use slowpod_ebpf::abi::{
     Kind,
     exit::{Exit, FLAG_SPLIT_PARTIAL},
@@ -11,7 +16,7 @@ use super::{
     flood,
     kernel::{
         OFF_SIGNAL_FLAGS, OFF_SIGNAL_GROUP_EXIT_CODE, OFF_TASK_EXIT_CODE, OFF_TASK_PID, OFF_TASK_SIGNAL,
-        OFF_TASK_TGID, TaskStruct, add, cgroup_id, comm, now_ns, take_one,
+        OFF_TASK_TGID, TaskStruct, add, cgroup_id, comm, now_ns,
     },
     ring::{self, Ring},
     tables::{self, ProcessRow, TaskRow},
@@ -56,12 +61,39 @@ pub fn thread_ended(task: *const TaskStruct, key: u64, row: &mut TaskRow, now: u
         if OFF_TASK_PID.of(task).unwrap_or(0) == process.main_tid {
             process.main = row.split;
         }
-        if take_one(&raw mut process.alive) == 0 {
+        if is_last(process_key, process) {
             process_ended(task, process, now);
             tables::remove_process(process_key);
         }
     }
     tables::remove_task(key);
+}
+
+/// Which process: its key, which may come again, and its birth.
+#[repr(C)]
+struct Ended {
+    process: u64,
+    spawned_ns: u64,
+}
+
+/// Processes with several threads that have ended lately. Of threads that end at the same time, the one that
+/// puts its process in here is the last. (An atomic decrement that hands back what is left would do, but takes
+/// Linux 5.12.) The oldest are forgotten.
+#[map]
+static ENDED: LruHashMap<Ended, u32> = LruHashMap::with_max_entries(1024, 0);
+
+/// Takes a thread off its process, and tells whether it was the last.
+#[inline(always)]
+fn is_last(key: u64, process: &mut ProcessRow) -> bool {
+    if process.thread_count == 1 {
+        return true;
+    }
+    let ended = Ended { process: key, spawned_ns: process.spawned_ns };
+    let alive = &raw mut process.alive;
+    add(alive, u64::MAX);
+    const BPF_NOEXIST: u64 = 1;
+    // SAFETY: a field of a map value, just written by the line above and by other CPUs.
+    unsafe { ptr::read_volatile(alive) == 0 && ENDED.insert(&ended, &1, BPF_NOEXIST).is_ok() }
 }
 
 #[inline(always)]

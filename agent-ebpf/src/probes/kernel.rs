@@ -267,14 +267,3 @@ pub fn add(number: *mut u64, amount: u64) {
     // SAFETY: one atomic add; the verifier checks the address.
     unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) number, in(reg) amount, options(nostack)) };
 }
-
-/// Takes one from a number in a map, and says what is left.
-#[inline(always)]
-pub fn take_one(number: *mut u64) -> u64 {
-    let mut before = u64::MAX;
-    // SAFETY: one atomic add of -1; the verifier checks the address.
-    unsafe {
-        asm!("{1} = atomic_fetch_add((u64 *)({0} + 0), {1})", in(reg) number, inout(reg) before, options(nostack));
-    }
-    before.wrapping_sub(1)
-}

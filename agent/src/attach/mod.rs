@@ -28,13 +28,11 @@ use slowpod_ebpf::abi::{
     probes::{Hook, Need, PROBES, Probe, Program, Rung},
     settings::{LIFE_RING_BYTES, NETLINK_RING_BYTES, globals},
 };
-use std::{fs, io};
+use std::{fs, io, thread};
 use verdict::{Failure, Try, Verdict};
 
 /// The kernel object, as `cargo xtask ebpf` built it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../agent-ebpf/built/slowpod.bpf.o");
-/// Names a file to load in place of [`OBJECT`]: tests try an object that was just rebuilt.
-const OBJECT_VARIABLE: &str = "SLOWPOD_BPF_OBJECT";
 
 /// What may be chosen at attach.
 #[derive(Clone, Debug)]
@@ -89,7 +87,20 @@ pub struct Attached {
 
 /// The hooks; dropping them detaches and unloads everything.
 pub struct Hooks {
-    _programs: Ebpf,
+    programs: Ebpf,
+}
+
+impl Drop for Hooks {
+    /// For each program the kernel waits until no CPU can be inside it. Done at once for all of them this takes
+    /// as long as for one; one after the other, most of a second.
+    fn drop(&mut self) {
+        thread::scope(|scope| {
+            for (_, loaded) in self.programs.programs_mut() {
+                // Without a thread the drop that follows unloads it.
+                let _ = thread::Builder::new().spawn_scoped(scope, || programs::unload(loaded));
+            }
+        });
+    }
 }
 
 /// Loads and hooks everything that can be.
@@ -126,7 +137,7 @@ pub fn attach(options: &Options) -> Result<Attached, AttachError> {
         (ring(&mut ebpf, "NETLINK")?, options.netlink_ring_bytes),
     )
     .map_err(|error| AttachError::Object { detail: chain(&error), errno: error.raw_os_error() })?;
-    Ok(Attached { verdicts, rings, counters, hooks: Hooks { _programs: ebpf } })
+    Ok(Attached { verdicts, rings, counters, hooks: Hooks { programs: ebpf } })
 }
 
 /// Creates the maps and prepares the programs, with this kernel's numbers in the globals.
