@@ -112,7 +112,7 @@ pub fn attach(options: &Options) -> Result<Attached, AttachError> {
     let bytes =
         fs::read(host::BTF_PATH).map_err(|error| AttachError::NoBtf { path: host::BTF_PATH, error })?;
     let btf = Btf::parse(&bytes)?;
-    if !btf.enumerator("bpf_map_type", "BPF_MAP_TYPE_RINGBUF").is_some() {
+    if btf.enumerator("bpf_map_type", "BPF_MAP_TYPE_RINGBUF").is_none() {
         return Err(AttachError::KernelTooOld { release: kernel_release() });
     }
     let offsets = Offsets::resolve(&btf);
