@@ -1,7 +1,8 @@
 //! What was not seen: counted, said, and never made up.
 
 use crate::{MS, S, class, daemon, named};
-use harness::check::answer_of;
+use harness::check::{answer, answer_of};
+use harness::scene::Scene;
 
 #[test]
 fn floods_keep_spawn_counts_exact() {
@@ -52,10 +53,26 @@ fn what_is_missing_is_said_by_kind() {
     assert_eq!(block["unattributed"], 1);
     let degraded = block["degraded"].to_string();
     assert!(
-        degraded.contains("reap is denied") && degraded.contains("netlink_send is degraded"),
+        degraded.contains("reap is denied") && degraded.contains("netlink_send is on a lower rung, sock_send_length"),
         "{degraded}"
     );
     assert!(!degraded.contains("exec is"), "an attached probe is no reason for doubt");
+}
+
+#[test]
+fn a_lower_rung_is_said_and_a_missing_probe_makes_an_answer_incomplete() {
+    let complete = |state: &str| {
+        let text = format!(
+            r#"process d pid=100
+            fact {{"fact":"probe","probe":"reap","state":"{state}","rung":"r","why":"w","consequence":"c"}}"#
+        );
+        answer(&Scene::parse("probe", &text), "storms", "")["completeness"]["complete"].clone()
+    };
+    assert_eq!(complete("attached"), true);
+    assert_eq!(complete("degraded"), true);
+    for state in ["unsupported", "denied", "broken", "off"] {
+        assert_eq!(complete(state), false, "{state}");
+    }
 }
 
 #[test]
