@@ -41,7 +41,7 @@ pub struct Exit {
     pub flags: u32,
     /// Zero.
     pub reserved: u32,
-    /// Last comm.
+    /// The main thread's last comm.
     pub comm: [u8; COMM_BYTES],
 }
 const _: () = assert!(size_of::<Exit>() == 352);
