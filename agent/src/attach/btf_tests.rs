@@ -1,3 +1,5 @@
+//! Descriptions put together by hand, whole and damaged.
+
 use super::*;
 
 /// Puts descriptions together by hand.
