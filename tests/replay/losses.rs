@@ -53,7 +53,8 @@ fn what_is_missing_is_said_by_kind() {
     assert_eq!(block["unattributed"], 1);
     let degraded = block["degraded"].to_string();
     assert!(
-        degraded.contains("reap is denied") && degraded.contains("netlink_send is on a lower rung, sock_send_length"),
+        degraded.contains("reap is denied")
+            && degraded.contains("netlink_send is on a lower rung, sock_send_length"),
         "{degraded}"
     );
     assert!(!degraded.contains("exec is"), "an attached probe is no reason for doubt");
