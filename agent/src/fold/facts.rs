@@ -34,10 +34,22 @@ pub(super) fn apply(state: &mut State, now_ns: u64, fact: Fact) {
             state.genl.insert(id, name);
         }
         Fact::Gone { tgid, start_ns } => state.gone(ProcId { tgid, start_ns }),
+        Fact::Symbols(symbols) => state.symbols(&symbols),
     }
 }
 
 impl State {
+    fn symbols(&mut self, fact: &decode::fact::symbols::Symbols) {
+        let State { symbols, stacks, processes, .. } = self;
+        symbols.take(fact, |stack, until_ns| {
+            // A stack's addresses mean nothing in the program that its process executed since.
+            let Some(stack) = stacks.get(stack).filter(|stack| stack.fixed.user != 0) else { return false };
+            let process = processes.get(ProcId::of(&stack.fixed.task));
+            let exec_ns = process.map_or(0, |process| process.exec_ns);
+            exec_ns > stack.fixed.header.ktime_ns && exec_ns <= until_ns
+        });
+    }
+
     fn scanned(&mut self, fact: &decode::fact::Process) {
         let id = ProcId { tgid: fact.tgid, start_ns: fact.start_ns };
         let task = abi::Task { tgid: fact.tgid, tid: fact.tgid, start_ns: fact.start_ns };
