@@ -96,7 +96,7 @@ pub struct Symbols {
 
 impl Symbols {
     /// Takes in a fact. `changed` tells whether the process of a stack executed another program between the
-    /// stack's record and an instant; such an answer is void.
+    /// stack's record and the instant at which its mappings were seen; such an answer is void.
     pub fn take(&mut self, fact: &fact::Symbols, changed: impl Fn(u64, u64) -> bool) {
         self.loss.dropped += fact.dropped;
         for module in &fact.modules {
@@ -121,7 +121,7 @@ impl Symbols {
         let known = if answer.process_gone {
             self.loss.processes_gone += 1;
             Known::ProcessGone
-        } else if changed(answer.stack, answer.mapped_ns) {
+        } else if answer.mapped_ns > 0 && changed(answer.stack, answer.mapped_ns) {
             self.loss.processes_changed += 1;
             Known::ProcessGone
         } else {

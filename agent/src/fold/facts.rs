@@ -41,12 +41,13 @@ pub(super) fn apply(state: &mut State, now_ns: u64, fact: Fact) {
 impl State {
     fn symbols(&mut self, fact: &decode::fact::symbols::Symbols) {
         let State { symbols, stacks, processes, .. } = self;
-        symbols.take(fact, |stack, until_ns| {
-            // A stack's addresses mean nothing in the program that its process executed since.
+        symbols.take(fact, |stack, mapped_ns| {
+            // A stack's addresses mean nothing in another program that its process executed.
             let Some(stack) = stacks.get(stack).filter(|stack| stack.fixed.user != 0) else { return false };
             let process = processes.get(ProcId::of(&stack.fixed.task));
             let exec_ns = process.map_or(0, |process| process.exec_ns);
-            exec_ns > stack.fixed.header.ktime_ns && exec_ns <= until_ns
+            let seen_ns = stack.fixed.header.ktime_ns;
+            exec_ns > seen_ns.min(mapped_ns) && exec_ns <= seen_ns.max(mapped_ns)
         });
     }
 

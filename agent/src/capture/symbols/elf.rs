@@ -108,6 +108,12 @@ impl Elf {
         self.sections.iter().find(|section| section.index == index)
     }
 
+    /// Memory it takes.
+    pub fn held_bytes(&self) -> usize {
+        let sections = self.sections.iter().map(|section| size_of::<Section>() + section.name.len());
+        sections.sum::<usize>() + self.segments.len() * size_of::<Segment>()
+    }
+
     /// The file's bytes by the address they are linked to be at.
     pub fn memory<'a>(&'a self, file: &'a dyn ReadAt) -> Memory<'a> {
         Memory { elf: self, file }

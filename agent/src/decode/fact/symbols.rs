@@ -70,8 +70,9 @@ pub struct Function {
 pub struct StackPlaces {
     /// The stack, as in [`slowpod_ebpf::abi::stack::Stack::id`].
     pub stack: u64,
-    /// When the process was last seen with the mappings that were used; 0 for kernel stacks. What it executed
-    /// between the stack's record and this instant makes the answer void.
+    /// When the process was last seen with the mappings that were used; 0 for kernel stacks, and where the answer
+    /// was found valid before. If it executed another program between the stack's record and this instant,
+    /// whichever came first, the answer is void.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub mapped_ns: u64,
     /// Numbers of its places, innermost first.
