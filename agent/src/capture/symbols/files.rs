@@ -8,6 +8,7 @@ use super::maps::Mapping;
 use super::open::{FileId, Found, OpenFile, Refusal};
 use crate::decode::fact::symbols::Function;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 /// Memory for tables of binaries. The largest programs of a node take a megabyte each.
 pub const BINARIES_BYTES_MAX: usize = 16 << 20;
@@ -105,14 +106,16 @@ impl Files {
     }
 
     fn open(&mut self, route: &Route<'_>, id: FileId) -> Result<&OpenFile, Refusal> {
-        if !self.open.contains_key(&id) {
-            let found = route.find()?;
-            if found.id != id {
-                return Err(Refusal::Replaced);
+        match self.open.entry(id) {
+            Entry::Occupied(open) => Ok(open.into_mut()),
+            Entry::Vacant(none) => {
+                let found = route.find()?;
+                if found.id != id {
+                    return Err(Refusal::Replaced);
+                }
+                Ok(none.insert(found.open(route.process.map(|process| &process.directory))?))
             }
-            self.open.insert(id, found.open(route.process.map(|process| &process.directory))?);
         }
-        self.open.get(&id).ok_or(Refusal::NotAFile)
     }
 
     /// Closes what was opened.

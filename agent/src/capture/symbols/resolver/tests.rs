@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::capture::facts::node::clk_tck;
+use crate::capture::facts::proc::Directory;
 use crate::capture::symbols::elf::Elf;
 use crate::capture::symbols::maps::{MAPS_BYTES_MAX, Maps};
 use crate::decode::fact::symbols::Place;
@@ -58,14 +59,11 @@ fn own_functions_have_names_and_are_told_once() {
     assert_eq!(&*own.module.path, std::env::current_exe().unwrap().to_str().unwrap());
     assert!(own.known && own.module_offset > 0);
 
-    let (_, frames, told) =
-        resolve(&mut resolver, &mut reader, &stack(2, std::process::id(), true, &[there, here]));
-    assert_eq!((frames.len(), told.len()), (2, 2), "neither is the same address as before");
-    let (_, _, told) =
-        resolve(&mut resolver, &mut reader, &stack(3, std::process::id(), true, &[here, there + 1]));
-    assert_eq!(told, []);
+    let second = stack(2, std::process::id(), true, &[there, here + 1]);
+    let (_, frames, told) = resolve(&mut resolver, &mut reader, &second);
+    assert_eq!((frames.len(), told), (2, vec![]), "both were told before");
     let counts = resolver.counts();
-    assert_eq!((counts.stacks, counts.frames, counts.unknown_frames, counts.files_read), (3, 6, 0, 1));
+    assert_eq!((counts.stacks, counts.frames, counts.unknown_frames, counts.files_read), (2, 4, 0, 1));
     assert!(counts.held_bytes > 10_000 && counts.busy_ns > 0);
     assert!(resolver.files.is_closed());
 }
@@ -213,9 +211,17 @@ fn await_mapped(pid: u32, path: &Path) {
 fn exported(pid: u32, path: &Path, name: &str) -> u64 {
     let offset = exported_offset(path, name);
     let inode = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(path).unwrap());
-    let directory = crate::capture::facts::proc::Directory::open(Path::new(&format!("/proc/{pid}"))).unwrap();
-    let maps = Maps::parse(&directory.read_lines(c"maps", MAPS_BYTES_MAX).unwrap());
-    let mapping = maps.iter().find(|mapping| mapping.inode == inode).unwrap();
+    let directory = Directory::open(Path::new(&format!("/proc/{pid}"))).unwrap();
+    // The kernel shows the new program's name a moment before it maps it.
+    let mapping = (0..1_000).find_map(|_| {
+        let maps = Maps::parse(&directory.read_lines(c"maps", MAPS_BYTES_MAX).unwrap());
+        let found = maps.iter().find(|mapping| mapping.inode == inode).cloned();
+        if found.is_none() {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        found
+    });
+    let mapping = mapping.unwrap();
     mapping.range.start - mapping.offset + offset
 }
 
