@@ -1,5 +1,6 @@
 //! A daemon whose sync loops are filled by starting programs.
 
+use super::callers::callers;
 use super::human::{count, duration, percent};
 use super::{Evidence, Finding, Number, Rule, Severity, Subject, fixes, id, name_and_owner};
 use crate::decode::netlink_names::message_name;
@@ -175,6 +176,9 @@ fn about_class(snapshot: &Snapshot, storm: &Storm<'_>, class: &Arc<str>, sum: &C
     }
     if let Some(cost_ns) = sum.spawn_cost_ns.checked_div(sum.with_exec) {
         said.push(format!("Of each, {} went by before `{class}` was in place.", duration(cost_ns)));
+    }
+    if let Some(callers) = callers(&snapshot.state, &sum.stacks) {
+        said.push(format!("They are started by {callers}."));
     }
     let failed = sum.outcomes.failed() + sum.counted_failed;
     if failed > 0 {
