@@ -2,6 +2,7 @@
 //! bytes are none. One file per probe, with the names of `agent-ebpf/src/abi/`; nothing here panics.
 
 pub mod cgroup;
+mod durations;
 pub mod errno;
 pub mod exec;
 pub mod fact;
@@ -71,6 +72,14 @@ pub enum Garbled {
     /// A kind number this version does not know.
     #[error("record of unknown kind {0}")]
     UnknownKind(u32),
+    /// A duration that is none: a difference that went below zero, or rubbish.
+    #[error("record of kind {kind} holds a duration of {ns} ns")]
+    Duration {
+        /// The record's kind number.
+        kind: u32,
+        /// The first such duration.
+        ns: u64,
+    },
     /// A fact whose JSON does not parse.
     #[error("fact does not parse: {0}")]
     Fact(String),
@@ -96,14 +105,14 @@ pub fn event(bytes: &[u8]) -> Result<(Header, Event<'_>), Garbled> {
         Kind::Spawn => Event::Spawn(fixed(bytes)?.0),
         Kind::Exec => Event::Exec(exec::exec(bytes)?),
         Kind::ExecFail => Event::ExecFail(exec::exec_fail(bytes)?),
-        Kind::Exit => Event::Exit(Box::new(fixed(bytes)?.0)),
-        Kind::Reap => Event::Reap(fixed(bytes)?.0),
-        Kind::NetlinkSend => Event::NetlinkSend(fixed(bytes)?.0),
+        Kind::Exit => Event::Exit(Box::new(durations::exit(bytes)?)),
+        Kind::Reap => Event::Reap(durations::reap(bytes)?),
+        Kind::NetlinkSend => Event::NetlinkSend(durations::netlink_send(bytes)?),
         Kind::NetlinkError => Event::NetlinkError(fixed(bytes)?.0),
         Kind::Cgroup => Event::Cgroup(cgroup::cgroup(bytes)?),
         Kind::CgroupMove => Event::CgroupMove(fixed(bytes)?.0),
         Kind::Stack => Event::Stack(stack(bytes)?),
-        Kind::Flood => Event::Flood(Box::new(fixed(bytes)?.0)),
+        Kind::Flood => Event::Flood(Box::new(durations::flood(bytes)?)),
         Kind::Fact => {
             Event::Fact(Box::new(fact::decode(bytes).map_err(|error| Garbled::Fact(error.to_string()))?))
         }

@@ -173,7 +173,9 @@ impl State {
     pub fn step(&mut self, bytes: &[u8]) {
         match crate::decode::event(bytes) {
             Ok((header, event)) => self.apply(&header, event),
-            Err(Garbled::Short { .. } | Garbled::UnknownKind(_) | Garbled::Fact(_)) => self.loss.garbled += 1,
+            Err(
+                Garbled::Short { .. } | Garbled::UnknownKind(_) | Garbled::Duration { .. } | Garbled::Fact(_),
+            ) => self.loss.garbled += 1,
         }
     }
 
