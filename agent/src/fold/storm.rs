@@ -2,6 +2,7 @@
 
 use super::class::ClassStats;
 use super::daemons::Daemon;
+use super::grow::total;
 use super::loops::Loop;
 use super::{Snapshot, Window};
 use std::sync::Arc;
@@ -50,7 +51,7 @@ pub fn loops<'a>(snapshot: &'a Snapshot, daemon: &'a Daemon) -> impl DoubleEnded
 
 /// Time the daemon's loops in the window had a child alive. What daemons and storms are ranked by.
 pub fn score_ns<'a>(loops: impl Iterator<Item = &'a Loop>) -> u64 {
-    loops.map(|own| own.busy.total_ns()).sum()
+    total(loops.map(|own| own.busy.total_ns()))
 }
 
 #[cfg(test)]
