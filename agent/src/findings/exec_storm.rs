@@ -49,7 +49,7 @@ impl<'a> Storm<'a> {
 
     /// Time the loops spent with children of those classes.
     fn busy_ns(&self) -> u64 {
-        self.loops.iter().map(|own| storm::repeated_busy_ns(own)).sum()
+        total(self.loops.iter().map(|own| storm::repeated_busy_ns(own)))
     }
 
     fn within_ns(&self) -> u64 {
