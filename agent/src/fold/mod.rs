@@ -7,6 +7,7 @@ pub mod class_sum;
 pub mod daemons;
 pub mod facts;
 pub mod failed;
+pub mod grow;
 pub mod life;
 pub mod loops;
 pub mod loss;
