@@ -9,7 +9,7 @@ use crate::capture::redact::ArgvMode;
 use crate::capture::{CaptureError, tape};
 use crate::decode::fact::{self, Fact};
 use crate::failure::Failure;
-use crate::pipeline::{self, Hub, KernelPulse, Live, ProgramCost};
+use crate::pipeline::{Hub, KernelPulse, Live, ProgramCost};
 use std::fs::{File, OpenOptions};
 use std::io::BufWriter;
 use std::os::unix::fs::OpenOptionsExt;

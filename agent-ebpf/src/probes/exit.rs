@@ -31,6 +31,9 @@ pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
     let task: *const TaskStruct = ctx.arg(0);
     if let Some(process) = tables::process_of(task) {
         process.exiting_ns = now_ns();
+        if is_main(task) {
+            process.comm = comm(task);
+        }
         process.cgroup_id = cgroup_id(task);
         if let Some(status) = wait_status(task) {
             process.status = status;
@@ -46,7 +49,12 @@ fn wait_status(task: *const TaskStruct) -> Option<u32> {
     if OFF_SIGNAL_FLAGS.probe(signal)? & SIGNAL_GROUP_EXIT != 0 {
         return OFF_SIGNAL_GROUP_EXIT_CODE.probe(signal);
     }
-    if OFF_TASK_PID.of(task)? == OFF_TASK_TGID.of(task)? { OFF_TASK_EXIT_CODE.of(task) } else { None }
+    if is_main(task) { OFF_TASK_EXIT_CODE.of(task) } else { None }
+}
+
+#[inline(always)]
+fn is_main(task: *const TaskStruct) -> bool {
+    OFF_TASK_PID.of(task) == OFF_TASK_TGID.of(task)
 }
 
 /// A tracked thread has left the CPU for good. Runs inside the scheduler: nothing here may sleep.
@@ -58,11 +66,12 @@ pub fn thread_ended(task: *const TaskStruct, key: u64, row: &mut TaskRow, now: u
     {
         add_split(&raw mut process.threads, &row.split);
         add(&raw mut process.thread_ns, now.wrapping_sub(row.begun_ns));
-        if OFF_TASK_PID.of(task).unwrap_or(0) == process.main_tid {
+        // After an exec by another thread that one has the leader's place and pid.
+        if is_main(task) {
             process.main = row.split;
         }
         if is_last(process_key, process) {
-            process_ended(task, process, now);
+            process_ended(process, now);
             tables::remove_process(process_key);
         }
     }
@@ -109,7 +118,7 @@ fn add_split(sum: *mut Split, part: &Split) {
 }
 
 #[inline(always)]
-fn process_ended(task: *const TaskStruct, process: &mut ProcessRow, now: u64) {
+fn process_ended(process: &ProcessRow, now: u64) {
     if process.detail == 0 {
         ring::only_count(Kind::Exit);
         flood::count(process, now, flood::Why::OnlyCounted);
@@ -134,7 +143,7 @@ fn process_ended(task: *const TaskStruct, process: &mut ProcessRow, now: u64) {
             (*record).exec_fails = process.exec_fails;
             (*record).flags = if process.partial != 0 { FLAG_SPLIT_PARTIAL } else { 0 };
             (*record).reserved = 0;
-            (*record).comm = comm(task);
+            (*record).comm = process.comm;
         }
     });
     if !sent {

@@ -14,7 +14,7 @@ use aya_ebpf::{
 use core::{arch::asm, marker::PhantomData, mem::MaybeUninit, ptr};
 use slowpod_ebpf::{
     abi::{COMM_BYTES, Task, offsets::MISSING},
-    rules::verifier::opaque,
+    rules::{comm::up_to_nul, verifier::opaque},
 };
 
 use super::settings;
@@ -227,7 +227,7 @@ pub fn is_own(task: *const TaskStruct) -> bool {
 /// A thread's comm.
 #[inline(always)]
 pub fn comm(task: *const TaskStruct) -> [u8; COMM_BYTES] {
-    let words = OFF_TASK_COMM.of(task).unwrap_or([0; 2]);
+    let words = up_to_nul(OFF_TASK_COMM.of(task).unwrap_or([0; 2]));
     // SAFETY: plain bytes of the same size.
     unsafe { core::mem::transmute::<[u64; 2], [u8; COMM_BYTES]>(words) }
 }

@@ -5,6 +5,7 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, TracePointContext},
 };
 use slowpod_ebpf::abi::{Kind, reap::Reap};
+use slowpod_ebpf::rules::verifier::at_most;
 
 use super::{
     exec::syscall_result,
@@ -108,8 +109,11 @@ fn reaped(child: u32) -> u32 {
     if begun_ns == 0 {
         begun_ns = now;
     } else {
-        runnable_ns = row.split.runnable_ns.wrapping_sub(row.wait_runnable_ns);
-        blocked_ns = row.split.blocked_total_ns().wrapping_sub(row.wait_blocked_ns);
+        // A switch that was not reported is put right later, and may then be credited from before the wait on.
+        let wall = now.wrapping_sub(begun_ns);
+        runnable_ns = at_most(row.split.runnable_ns.wrapping_sub(row.wait_runnable_ns), wall);
+        let blocked = row.split.blocked_total_ns().wrapping_sub(row.wait_blocked_ns);
+        blocked_ns = at_most(blocked, wall.wrapping_sub(runnable_ns));
     }
     row.wait_begun_ns = 0;
     let parent = identity(task);

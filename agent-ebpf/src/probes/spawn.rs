@@ -88,7 +88,6 @@ fn track_process(born: &Born, spawner: Task, who: Task, detail: bool) -> Option<
     process.alive = 1;
     process.thread_count = 1;
     process.detail = u32::from(detail);
-    process.main_tid = who.tid;
     process.binary = padded(comm(born.spawner));
     if tables::add_task(address(born.child), key, RUNNABLE, born.now).is_none() {
         tables::remove_process(key);

@@ -58,7 +58,7 @@ impl Default for Options {
         Options {
             life_ring_bytes: LIFE_RING_BYTES,
             netlink_ring_bytes: NETLINK_RING_BYTES,
-            own_tgid: std::process::id(),
+            own_tgid: own_tgid(),
             spawn_stacks: true,
             cgroups: None,
             object: None,
@@ -73,13 +73,24 @@ impl Options {
     }
 }
 
+/// The agent's own pid as the kernel programs see it; 0 when it cannot be known, because `/proc` and pids are
+/// those of a container.
+fn own_tgid() -> u32 {
+    // `PROC_PID_INIT_INO` of `linux/proc_ns.h`.
+    const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
+    match fs::read_link("/proc/self/ns/pid") {
+        Ok(namespace) if namespace.as_os_str() == FIRST_PID_NAMESPACE => std::process::id(),
+        _ => 0,
+    }
+}
+
 /// Everything that is attached. The parts may go to different threads.
 pub struct Attached {
     /// One per probe, in the order of [`PROBES`].
     pub verdicts: Vec<Verdict>,
     /// The records.
     pub rings: Rings,
-    /// The numbers beside them. Programs' statistics are only there while `hooks` lives.
+    /// The numbers beside them.
     pub counters: Counters,
     /// Keeps the programs hooked.
     pub hooks: Hooks,
@@ -112,7 +123,7 @@ pub fn attach(options: &Options) -> Result<Attached, AttachError> {
     let bytes =
         fs::read(host::BTF_PATH).map_err(|error| AttachError::NoBtf { path: host::BTF_PATH, error })?;
     let btf = Btf::parse(&bytes)?;
-    if !btf.enumerator("bpf_map_type", "BPF_MAP_TYPE_RINGBUF").is_some() {
+    if btf.enumerator("bpf_map_type", "BPF_MAP_TYPE_RINGBUF").is_none() {
         return Err(AttachError::KernelTooOld { release: kernel_release() });
     }
     let offsets = Offsets::resolve(&btf);

@@ -5,6 +5,7 @@ pub mod cgroups;
 pub mod clock;
 pub mod identity;
 pub mod processes;
+pub mod symbols;
 pub mod text;
 
 use slowpod_ebpf::abi::Task;

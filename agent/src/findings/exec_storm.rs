@@ -1,5 +1,6 @@
 //! A daemon whose sync loops are filled by starting programs.
 
+use super::callers::callers;
 use super::human::{count, duration, percent};
 use super::{Evidence, Finding, Number, Rule, Severity, Subject, fixes, id, name_and_owner};
 use crate::decode::netlink_names::message_name;
@@ -11,7 +12,7 @@ use crate::fold::netlink::NetlinkTable;
 use crate::fold::{Sender, Snapshot, State, storm};
 use slowpod_ebpf::abi::split::{Cause, Split};
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The rule.
@@ -32,19 +33,23 @@ struct Storm<'a> {
     key: &'a DaemonKey,
     loops: Vec<&'a Loop>,
     classes: BTreeMap<Arc<str>, ClassSum>,
+    /// The classes that make them storms.
+    stormy: BTreeSet<Arc<str>>,
 }
 
 impl<'a> Storm<'a> {
     fn of(snapshot: &'a Snapshot, key: &'a DaemonKey, daemon: &'a Daemon) -> Option<Self> {
         // Forks without exec are another finding.
-        let starts = |own: &&Loop| storm::is_storm(own) && programs(own) >= storm::FEW_SPAWNS;
+        let starts = |own: &&Loop| storm::is_storm(own) && stormy(own).next().is_some();
         let loops: Vec<&Loop> = storm::loops(snapshot, daemon).filter(starts).collect();
         let classes = ClassSum::over(loops.iter().copied());
-        (!loops.is_empty()).then_some(Storm { key, loops, classes })
+        let stormy = loops.iter().flat_map(|own| stormy(own)).map(|(class, _)| class.clone()).collect();
+        (!loops.is_empty()).then_some(Storm { key, loops, classes, stormy })
     }
 
+    /// Time the loops spent with children of those classes.
     fn busy_ns(&self) -> u64 {
-        storm::score_ns(self.loops.iter().copied())
+        self.loops.iter().map(|own| storm::repeated_busy_ns(own)).sum()
     }
 
     fn within_ns(&self) -> u64 {
@@ -54,13 +59,18 @@ impl<'a> Storm<'a> {
     /// The classes that fill the loops, most first.
     fn top(&self) -> Vec<(&Arc<str>, &ClassSum)> {
         let mut classes: Vec<_> =
-            self.classes.iter().filter(|(_, sum)| sum.busy_ns > 0 && sum.programs() > 0).collect();
+            self.classes.iter().filter(|(class, _)| self.stormy.contains(*class)).collect();
         classes.sort_by_key(|(_, sum)| Reverse((sum.busy_ns, sum.spawns())));
         let least_ns = CLASS_SHARE * self.within_ns() as f64;
         let weighty = classes.iter().take_while(|(_, sum)| sum.busy_ns as f64 >= least_ns).count();
         classes.truncate(weighty.clamp(1, CLASSES_MAX));
         classes
     }
+}
+
+/// The classes of programs that make a loop a storm.
+fn stormy(own: &Loop) -> impl Iterator<Item = (&Arc<str>, &ClassStats)> {
+    storm::repeated(own).filter(|(_, class)| class.programs() > 0)
 }
 
 /// Programs started in one loop.
@@ -105,7 +115,7 @@ fn finding(snapshot: &Snapshot, storm: &Storm<'_>, all: &[Storm<'_>]) -> Finding
             fix.push(advice);
         }
     }
-    let worst_ns = storm.loops.iter().map(|own| own.busy.total_ns()).max().unwrap_or(0);
+    let worst_ns = storm.loops.iter().map(|own| storm::repeated_busy_ns(own)).max().unwrap_or(0);
     let latest = state.daemons.get(storm.key).map_or(storm.key.root, |daemon| daemon.latest);
     Finding {
         rule: RULE.name,
@@ -166,6 +176,9 @@ fn about_class(snapshot: &Snapshot, storm: &Storm<'_>, class: &Arc<str>, sum: &C
     }
     if let Some(cost_ns) = sum.spawn_cost_ns.checked_div(sum.with_exec) {
         said.push(format!("Of each, {} went by before `{class}` was in place.", duration(cost_ns)));
+    }
+    if let Some(callers) = callers(&snapshot.state, &sum.stacks) {
+        said.push(format!("They are started by {callers}."));
     }
     let failed = sum.outcomes.failed() + sum.counted_failed;
     if failed > 0 {

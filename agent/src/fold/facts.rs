@@ -35,10 +35,23 @@ pub(super) fn apply(state: &mut State, now_ns: u64, fact: Fact) {
             state.genl.insert(id, text::safe(name.as_bytes(), FAMILY_TEXT_BYTES).into_owned());
         }
         Fact::Gone { tgid, start_ns } => state.gone(ProcId { tgid, start_ns }),
+        Fact::Symbols(symbols) => state.symbols(&symbols),
     }
 }
 
 impl State {
+    fn symbols(&mut self, fact: &decode::fact::symbols::Symbols) {
+        let State { symbols, stacks, processes, .. } = self;
+        symbols.take(fact, |stack, mapped_ns| {
+            // A stack's addresses mean nothing in another program that its process executed.
+            let Some(stack) = stacks.get(stack).filter(|stack| stack.fixed.user != 0) else { return false };
+            let process = processes.get(ProcId::of(&stack.fixed.task));
+            let exec_ns = process.map_or(0, |process| process.exec_ns);
+            let seen_ns = stack.fixed.header.ktime_ns;
+            exec_ns > seen_ns.min(mapped_ns) && exec_ns <= seen_ns.max(mapped_ns)
+        });
+    }
+
     fn scanned(&mut self, fact: &decode::fact::Process) {
         let id = ProcId { tgid: fact.tgid, start_ns: fact.start_ns };
         let task = abi::Task { tgid: fact.tgid, tid: fact.tgid, start_ns: fact.start_ns };

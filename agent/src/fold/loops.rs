@@ -251,7 +251,8 @@ impl Series {
         let Some(own) = self.numbered(child.loop_number) else { return };
         own.waits.add(reap);
         let prompt = reap.wait_begun_ns > 0 && reap.wait_begun_ns <= ended_ns;
-        if prompt && !child.worker {
+        let short = ended_ns.saturating_sub(child.spawned_ns) < CHILD_HOLD_NS;
+        if prompt && short && !child.worker {
             own.touch(reap.header.ktime_ns);
             own.busy.add(ended_ns, reap.header.ktime_ns);
             own.class(class).busy.add(ended_ns, reap.header.ktime_ns);

@@ -19,7 +19,7 @@ mod uncollected;
 pub mod union;
 
 use crate::decode::{Event, Fact, Garbled};
-use crate::enrich::{ProcId, cgroups::Cgroups, clock::Clock, processes::Processes};
+use crate::enrich::{ProcId, cgroups::Cgroups, clock::Clock, processes::Processes, symbols::Symbols};
 use daemons::{DaemonKey, Daemons};
 use failed::Failed;
 use life::Ended;
@@ -129,6 +129,8 @@ pub struct State {
     pub counts: Counts,
     /// Stacks by id.
     pub stacks: Stacks,
+    /// Names for their frames.
+    pub symbols: Symbols,
     /// Sums since the start, for metrics.
     pub totals: Totals,
     /// What was not seen.
@@ -158,6 +160,7 @@ impl State {
             failed: Failed::default(),
             counts: Counts::default(),
             stacks: Stacks::default(),
+            symbols: Symbols::default(),
             totals: Totals::default(),
             loss: Loss::default(),
             scanned: false,
@@ -230,13 +233,15 @@ impl State {
 
     /// Rows used and allowed, by table.
     pub fn table_sizes(&self) -> BTreeMap<&'static str, (usize, usize)> {
-        BTreeMap::from([
+        let mut sizes = BTreeMap::from([
             ("processes", (self.processes.len(), crate::enrich::processes::PROCESSES_MAX)),
             ("cgroups", (self.cgroups.len(), crate::enrich::cgroups::CGROUPS_MAX)),
             ("daemons", (self.daemons.len(), daemons::DAEMONS_MAX)),
             ("netlink_senders", (self.senders.len(), SENDERS_MAX)),
             ("stacks", (self.stacks.iter().count(), stacks::STACKS_MAX)),
-        ])
+        ]);
+        sizes.extend(self.symbols.sizes().map(|(table, used, max)| (table, (used, max))));
+        sizes
     }
 
     fn fact(&mut self, now_ns: u64, fact: Fact) {
