@@ -5,10 +5,14 @@ pub mod cgroup;
 mod durations;
 pub mod errno;
 pub mod exec;
+mod exit;
 pub mod fact;
+mod flood;
 mod name_list;
+mod netlink;
 pub mod netlink_names;
 pub mod raw_text;
+mod reap;
 
 use slowpod_ebpf::abi::{
     self, Header, Kind, cgroup::CgroupMove, exit::Exit, flood::Flood, netlink::NetlinkError,
@@ -105,14 +109,14 @@ pub fn event(bytes: &[u8]) -> Result<(Header, Event<'_>), Garbled> {
         Kind::Spawn => Event::Spawn(fixed(bytes)?.0),
         Kind::Exec => Event::Exec(exec::exec(bytes)?),
         Kind::ExecFail => Event::ExecFail(exec::exec_fail(bytes)?),
-        Kind::Exit => Event::Exit(Box::new(durations::exit(bytes)?)),
-        Kind::Reap => Event::Reap(durations::reap(bytes)?),
-        Kind::NetlinkSend => Event::NetlinkSend(durations::netlink_send(bytes)?),
+        Kind::Exit => Event::Exit(Box::new(exit::exit(bytes)?)),
+        Kind::Reap => Event::Reap(reap::reap(bytes)?),
+        Kind::NetlinkSend => Event::NetlinkSend(netlink::netlink_send(bytes)?),
         Kind::NetlinkError => Event::NetlinkError(fixed(bytes)?.0),
         Kind::Cgroup => Event::Cgroup(cgroup::cgroup(bytes)?),
         Kind::CgroupMove => Event::CgroupMove(fixed(bytes)?.0),
         Kind::Stack => Event::Stack(stack(bytes)?),
-        Kind::Flood => Event::Flood(Box::new(durations::flood(bytes)?)),
+        Kind::Flood => Event::Flood(Box::new(flood::flood(bytes)?)),
         Kind::Fact => {
             Event::Fact(Box::new(fact::decode(bytes).map_err(|error| Garbled::Fact(error.to_string()))?))
         }
