@@ -63,6 +63,13 @@ fn slow_children_are_one_loop() {
     let lasted_ns = burst.number("/last_reap_ns") - burst.number("/first_spawn_ns");
     assert_near("duration", own.number("/duration_ns"), lasted_ns, 5, 0);
     assert_eq!(class(own, "sleep").text("/mode"), "overlapped");
+    // Its two threads did nothing but wait for them.
+    let waits = |part: &str| own.number(&format!("/waits/{part}"));
+    assert_eq!(waits("reaps"), 4);
+    assert_near("waits", waits("wall_ns"), burst.number("/exec_ns"), 5, 0);
+    assert_near("blocked in waits", waits("blocked_ns"), burst.number("/exec_ns"), 5, 0);
+    let parts_ns = waits("on_cpu_ns") + waits("runnable_ns") + waits("blocked_ns");
+    assert_near("parts of waits", parts_ns, waits("wall_ns"), 1, 0);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod facts;
 mod lineages;
 mod loops;
 mod netlink;
+mod pods;
 mod proxy;
 mod splits;
 mod storms;
