@@ -8,6 +8,7 @@ mod loops;
 mod netlink;
 mod pods;
 mod proxy;
+mod robust;
 mod splits;
 mod storms;
 mod witnesses;
