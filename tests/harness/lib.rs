@@ -1,7 +1,7 @@
 //! What the tests have in common: programs to watch, and what they say of themselves.
 
-pub mod check;
 pub mod agent;
+pub mod check;
 pub mod made_up;
 pub mod netns;
 pub mod running;
