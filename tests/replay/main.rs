@@ -2,6 +2,7 @@
 
 mod filters;
 mod findings;
+mod garbage;
 mod golden;
 mod hostile;
 mod lives;

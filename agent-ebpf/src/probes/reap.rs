@@ -109,11 +109,13 @@ fn reaped(child: u32) -> u32 {
     if begun_ns == 0 {
         begun_ns = now;
     } else {
-        // A switch that was not reported is put right later, and may then be credited from before the wait on.
-        let wall = now.wrapping_sub(begun_ns);
-        runnable_ns = at_most(row.split.runnable_ns.wrapping_sub(row.wait_runnable_ns), wall);
-        let blocked = row.split.blocked_total_ns().wrapping_sub(row.wait_blocked_ns);
-        blocked_ns = at_most(blocked, wall.wrapping_sub(runnable_ns));
+        // A thread that was not seen to get its CPU (see `split`) is put right when it next leaves it, for a time
+        // that may have begun before the wait: no part may be longer than what is left of the wait.
+        let wait_ns = now.wrapping_sub(begun_ns);
+        let blocked_total_ns = row.split.blocked_total_ns().wrapping_sub(row.wait_blocked_ns);
+        blocked_ns = at_most(blocked_total_ns, wait_ns);
+        let queued_ns = row.split.runnable_ns.wrapping_sub(row.wait_runnable_ns);
+        runnable_ns = at_most(queued_ns, wait_ns.wrapping_sub(blocked_ns));
     }
     row.wait_begun_ns = 0;
     let parent = identity(task);

@@ -7,6 +7,7 @@ use crate::decode::netlink_names::message_name;
 use crate::fold::class::ClassStats;
 use crate::fold::class_sum::ClassSum;
 use crate::fold::daemons::{Daemon, DaemonKey, key_of};
+use crate::fold::grow::{blocked_ns, split_ns, total};
 use crate::fold::loops::Loop;
 use crate::fold::netlink::NetlinkTable;
 use crate::fold::{Sender, Snapshot, State, storm};
@@ -49,11 +50,11 @@ impl<'a> Storm<'a> {
 
     /// Time the loops spent with children of those classes.
     fn busy_ns(&self) -> u64 {
-        self.loops.iter().map(|own| storm::repeated_busy_ns(own)).sum()
+        total(self.loops.iter().map(|own| storm::repeated_busy_ns(own)))
     }
 
     fn within_ns(&self) -> u64 {
-        self.loops.iter().map(|own| own.duration_ns()).sum()
+        total(self.loops.iter().map(|own| own.duration_ns()))
     }
 
     /// The classes that fill the loops, most first.
@@ -75,7 +76,7 @@ fn stormy(own: &Loop) -> impl Iterator<Item = (&Arc<str>, &ClassStats)> {
 
 /// Programs started in one loop.
 fn programs(own: &Loop) -> u64 {
-    own.classes.values().map(ClassStats::programs).sum()
+    total(own.classes.values().map(ClassStats::programs))
 }
 
 fn find(snapshot: &Snapshot) -> Vec<Finding> {
@@ -165,12 +166,12 @@ fn how_often(storm: &Storm<'_>) -> String {
 /// Sentences about one class: what its spawns did with their time, and what else is known.
 fn about_class(snapshot: &Snapshot, storm: &Storm<'_>, class: &Arc<str>, sum: &ClassSum) -> Vec<String> {
     let mut said = Vec::new();
-    if let Some(mean_ns) = sum.split.total_ns().checked_div(sum.ended) {
+    if let Some(mean_ns) = split_ns(&sum.split).checked_div(sum.ended) {
         said.push(format!(
             "`{class}`: {} spawns of {} each, {}; {}.",
             count(sum.spawns()),
             duration(mean_ns),
-            if sum.wall_ns > sum.busy_ns + sum.busy_ns / 10 { "overlapping" } else { "one after the other" },
+            if sum.wall_ns as f64 > 1.1 * sum.busy_ns as f64 { "overlapping" } else { "one after the other" },
             split_words(&sum.split)
         ));
     }
@@ -180,7 +181,7 @@ fn about_class(snapshot: &Snapshot, storm: &Storm<'_>, class: &Arc<str>, sum: &C
     if let Some(callers) = callers(&snapshot.state, &sum.stacks) {
         said.push(format!("They are started by {callers}."));
     }
-    let failed = sum.outcomes.failed() + sum.counted_failed;
+    let failed = sum.outcomes.failed().saturating_add(sum.counted_failed);
     if failed > 0 {
         said.push(format!("{} of the `{class}` failed.", count(failed)));
     }
@@ -228,15 +229,15 @@ fn compared(snapshot: &Snapshot, storm: &Storm<'_>, sum: &ClassSum) -> Option<St
 
 /// `60 % on a CPU, 5 % runnable, 35 % blocked (disk 30 %, pipe 5 %)`.
 fn split_words(split: &Split) -> String {
-    let total_ns = split.total_ns();
+    let total_ns = split_ns(split);
     let mut causes: Vec<(u64, Cause)> = split.blocked_ns.into_iter().zip(Cause::ALL).collect();
-    causes.retain(|(ns, _)| *ns > 0 && *ns * 100 >= total_ns);
+    causes.retain(|(ns, _)| *ns > 0 && *ns >= total_ns / 100);
     causes.sort_by_key(|(ns, cause)| (Reverse(*ns), *cause as u32));
     let causes: Vec<String> = causes
         .iter()
         .map(|(ns, cause)| format!("{} {}", cause.name().replace('_', " "), percent(*ns, total_ns)))
         .collect();
-    let blocked = percent(split.blocked_total_ns(), total_ns);
+    let blocked = percent(blocked_ns(split), total_ns);
     format!(
         "{} on a CPU, {} runnable, {blocked} blocked{}",
         percent(split.on_cpu_ns, total_ns),
@@ -251,7 +252,7 @@ fn numbers(storm: &Storm<'_>, top: &[(&Arc<str>, &ClassSum)]) -> BTreeMap<&'stat
     let part = |part: u64, whole: u64| Number::Part((part as f64 / whole.max(1) as f64 * 1e4).round() / 1e4);
     let mut numbers = BTreeMap::from([
         ("loops", Number::Whole(storm.loops.len() as u64)),
-        ("spawns", Number::Whole(storm.loops.iter().map(|own| own.spawns()).sum())),
+        ("spawns", Number::Whole(total(storm.loops.iter().map(|own| own.spawns())))),
         ("programs_per_loop_p50", whole(programs)),
         ("spawns_per_loop_p50", whole(Loop::spawns)),
         ("loop_duration_p50_ns", whole(Loop::duration_ns)),
@@ -266,9 +267,9 @@ fn numbers(storm: &Storm<'_>, top: &[(&Arc<str>, &ClassSum)]) -> BTreeMap<&'stat
         ]);
         // Counted spawns have no split.
         if sum.ended > 0 {
-            let total_ns = sum.split.total_ns();
+            let total_ns = split_ns(&sum.split);
             numbers.insert("top_class_on_cpu_share", part(sum.split.on_cpu_ns, total_ns));
-            numbers.insert("top_class_blocked_share", part(sum.split.blocked_total_ns(), total_ns));
+            numbers.insert("top_class_blocked_share", part(blocked_ns(&sum.split), total_ns));
         }
     }
     numbers

@@ -1,6 +1,7 @@
 //! Facts and cgroups, taken into the state.
 
 use super::State;
+use super::grow::Grow;
 use crate::decode::{self, Fact};
 use crate::enrich::argv_class::{CommandLine, argv_class};
 use crate::enrich::{ProcId, processes::Process, text};
@@ -25,10 +26,10 @@ pub(super) fn apply(state: &mut State, now_ns: u64, fact: Fact) {
         Fact::Loss { kind, dropped, counted } if in_window => state.loss.lost(kind, dropped, counted),
         Fact::Miss { reason, count } if in_window => state.loss.missed(reason, count),
         Fact::Capture(capture) if in_window => {
-            state.loss.late += capture.late;
-            state.loss.garbled += capture.garbled;
-            state.loss.recorder_evicted_records += capture.evicted_records;
-            state.loss.recorder_evicted_bytes += capture.evicted_bytes;
+            state.loss.late.grow(capture.late);
+            state.loss.garbled.grow(capture.garbled);
+            state.loss.recorder_evicted_records.grow(capture.evicted_records);
+            state.loss.recorder_evicted_bytes.grow(capture.evicted_bytes);
         }
         Fact::Loss { .. } | Fact::Miss { .. } | Fact::Capture(_) => {}
         Fact::GenlFamily { id, name } => {

@@ -7,6 +7,7 @@ pub mod class_sum;
 pub mod daemons;
 pub mod facts;
 pub mod failed;
+pub mod grow;
 pub mod life;
 pub mod loops;
 pub mod loss;
@@ -173,7 +174,9 @@ impl State {
     pub fn step(&mut self, bytes: &[u8]) {
         match crate::decode::event(bytes) {
             Ok((header, event)) => self.apply(&header, event),
-            Err(Garbled::Short { .. } | Garbled::UnknownKind(_) | Garbled::Fact(_)) => self.loss.garbled += 1,
+            Err(
+                Garbled::Short { .. } | Garbled::UnknownKind(_) | Garbled::Duration { .. } | Garbled::Fact(_),
+            ) => self.loss.garbled += 1,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::class::ClassStats;
 use super::daemons::Daemon;
+use super::grow::total;
 use super::loops::Loop;
 use super::{Snapshot, Window};
 use std::sync::Arc;
@@ -22,7 +23,7 @@ pub const FEW_LOOP_NS: u64 = 200_000_000;
 /// The classes of a loop that are repeated short programs: what a storm is made of.
 pub fn repeated(own: &Loop) -> impl Iterator<Item = (&Arc<str>, &ClassStats)> {
     own.classes.iter().filter(|(_, class)| {
-        let finished = class.ended + class.counted;
+        let finished = class.ended.saturating_add(class.counted);
         class.spawns() >= REPEATED && finished > 0 && class.wall_ns / finished <= SHORT_NS
     })
 }
@@ -30,13 +31,13 @@ pub fn repeated(own: &Loop) -> impl Iterator<Item = (&Arc<str>, &ClassStats)> {
 /// Time a loop spent with children of those classes. They may run side by side: no more than the time with
 /// any child.
 pub fn repeated_busy_ns(own: &Loop) -> u64 {
-    let summed: u64 = repeated(own).map(|(_, class)| class.busy.total_ns()).sum();
+    let summed = total(repeated(own).map(|(_, class)| class.busy.total_ns()));
     summed.min(own.busy.total_ns())
 }
 
 /// Whether a loop is a storm.
 pub fn is_storm(own: &Loop) -> bool {
-    let spawns: u64 = repeated(own).map(|(_, class)| class.spawns()).sum();
+    let spawns = total(repeated(own).map(|(_, class)| class.spawns()));
     let fills = repeated_busy_ns(own) as f64 >= FEW_SHARE * own.duration_ns() as f64;
     spawns >= SPAWNS || (spawns >= REPEATED && own.duration_ns() >= FEW_LOOP_NS && fills)
 }
@@ -50,7 +51,7 @@ pub fn loops<'a>(snapshot: &'a Snapshot, daemon: &'a Daemon) -> impl DoubleEnded
 
 /// Time the daemon's loops in the window had a child alive. What daemons and storms are ranked by.
 pub fn score_ns<'a>(loops: impl Iterator<Item = &'a Loop>) -> u64 {
-    loops.map(|own| own.busy.total_ns()).sum()
+    total(loops.map(|own| own.busy.total_ns()))
 }
 
 #[cfg(test)]

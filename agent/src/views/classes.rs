@@ -126,7 +126,7 @@ impl ClassBlock {
             running: sum.running,
             counted: sum.counted,
             ends_lost: sum.ends_lost,
-            rate_per_second: ratio(spawns * 1_000_000_000, within_ns),
+            rate_per_second: ratio(spawns.saturating_mul(1_000_000_000), within_ns),
             wall_ns: sum.wall_ns,
             busy_ns: sum.busy_ns,
             busy_is_lower_bound: sum.busy_is_lower_bound,
