@@ -207,7 +207,8 @@ fn press_on_signals(stop: &Arc<Stop>) -> Result<(), Failure> {
                     _ = terminate.recv() => {}
                 }
                 if !stop.is_winding_down() {
-                    eprintln!("\rtaking all pods away; once more: do not wait for it");
+                    let clear = if std::io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
+                    eprintln!("{clear}taking all pods away; once more: do not wait for it");
                 }
                 stop.press();
             }

@@ -1,6 +1,7 @@
 //! Where a flux test happens: a private network namespace that stands for the node, and a folder.
 
 use harness::netns::{PrivateNet, die_with_test};
+use harness::tools::Tool;
 use harness::truth::Truth;
 use serde_json::{Value, json};
 use std::fs;
@@ -112,6 +113,12 @@ impl Bed {
         let mut command = self.flux(conflist, options);
         die_with_test(&mut command).stdout(Stdio::piped()).stderr(Stdio::piped());
         Started { child: Some(command.spawn().unwrap()) }
+    }
+
+    /// Runs iproute2's `ip` on the node's side; whether it went well.
+    pub(super) fn ip(&self, words: &[&str]) -> bool {
+        let mut command = Command::new(Tool::Ip.require());
+        self.net.holds(command.args(words)).status().unwrap().success()
     }
 
     /// What the slow plugin has written down.

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// What is written at once for `fsync`.
-const CHUNK: [u8; 64 << 10] = [0x5a; 64 << 10];
+static CHUNK: [u8; 64 << 10] = [0x5a; 64 << 10];
 
 /// One phase.
 #[derive(Deserialize)]
@@ -146,8 +146,8 @@ fn fsync(dir: &Path, bytes: usize) -> io::Result<Value> {
 
 /// Sends one line and waits for the end of the answer.
 fn ask(mut peer: impl Read + Write) -> io::Result<Value> {
-    peer.write_all(b"add\n")?;
     let began_ns = now_ns();
+    peer.write_all(b"add\n")?;
     let mut answer = Vec::new();
     peer.read_to_end(&mut answer)?;
     Ok(json!({ "waited_ns": now_ns() - began_ns, "bytes": answer.len() }))
