@@ -1,4 +1,14 @@
 //! Tests on a live kernel: they need root.
 
+mod exact;
+mod execs;
 mod facts;
+mod lineages;
+mod loops;
+mod netlink;
+mod pods;
+mod proxy;
+mod robust;
+mod splits;
+mod storms;
 mod witnesses;
