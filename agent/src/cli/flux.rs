@@ -141,9 +141,11 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let flux = Flux::prepare(args.options()?, list, &stop)?;
     let agent = args.explain.then(|| agent::start(args.agent_options())).transpose()?;
     let report = with_progress(&flux, args.total(), || flux.run(&stop))?;
-    let explained = agent.map(explain).transpose()?.unwrap_or_default();
+    // What was measured is printed even when it cannot be explained.
+    let explained = agent.map_or_else(|| Ok(Vec::new()), explain);
+    let (explained, failed) = explained.map_or_else(|failure| (Vec::new(), Err(failure)), |it| (it, Ok(())));
     print(&report, explained, args.output)?;
-    verdict(&report)
+    verdict(&report).and(failed)
 }
 
 impl Args {
@@ -205,7 +207,8 @@ fn press_on_signals(stop: &Arc<Stop>) -> Result<(), Failure> {
                     _ = terminate.recv() => {}
                 }
                 if !stop.is_winding_down() {
-                    eprintln!("\rtaking all pods away; once more: do not wait for it");
+                    let clear = if std::io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
+                    eprintln!("{clear}taking all pods away; once more: do not wait for it");
                 }
                 stop.press();
             }

@@ -57,7 +57,8 @@ fn clean_run(run: String, path: &Path, forget: bool, stop: &Stop) -> Cleaned {
         }
     };
     match journal::read(&mut file) {
-        Ok((header, left)) => take_away(&header, &left, &mut cleaned, stop),
+        Ok(Some((header, left))) => take_away(&header, &left, &mut cleaned, stop),
+        Ok(None) => {}
         Err(why) => cleaned.left.push(format!("{} does not read: {why}", path.display())),
     }
     if (cleaned.left.is_empty() || forget)

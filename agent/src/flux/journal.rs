@@ -180,19 +180,23 @@ pub fn claim(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// What a journal says is left.
+/// What a journal says is left; `None` when the run was killed before it wrote a line, and so before it made anything.
 ///
 /// # Errors
 /// Says what is wrong with the file.
-pub fn read(file: &mut File) -> Result<(Header, Vec<Left>), String> {
+pub fn read(file: &mut File) -> Result<Option<(Header, Vec<Left>)>, String> {
     let mut text = Vec::new();
     file.take(BYTES_MAX).read_to_end(&mut text).map_err(|error| error.to_string())?;
     // What follows the last line's end was being written when the run was killed.
     let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     let mut lines = text[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let parse = |line: &[u8]| serde_json::from_slice::<Line>(line).map_err(|error| error.to_string());
-    let Some(Line::Run(header)) = lines.next().map(parse).transpose()? else {
-        return Err("it does not begin with a run".into());
+    let header = match lines.next().map(parse).transpose()? {
+        None => return Ok(None),
+        Some(Line::Run(header)) => header,
+        Some(Line::Made(_) | Line::Ready { .. } | Line::Gone { .. }) => {
+            return Err("it does not begin with a run".into());
+        }
     };
     let mut left = BTreeMap::new();
     for line in lines {
@@ -207,7 +211,7 @@ pub fn read(file: &mut File) -> Result<(Header, Vec<Left>), String> {
             Line::Gone { container_id } => drop(left.remove(&container_id)),
         }
     }
-    Ok((header, left.into_values().collect()))
+    Ok(Some((header, left.into_values().collect())))
 }
 
 #[cfg(test)]
@@ -248,7 +252,7 @@ mod tests {
         drop(journal);
         assert_eq!(list(&dir).unwrap(), [("r".to_owned(), path.clone())]);
         let mut file = claim(&path).unwrap().unwrap();
-        let (read_header, mut left) = read(&mut file).unwrap();
+        let (read_header, mut left) = read(&mut file).unwrap().unwrap();
         left.sort_by(|one, other| one.pod.name.cmp(&other.pod.name));
         assert_eq!(read_header, header());
         assert_eq!(left[0], Left { pod: pods[1].clone(), result: Some(json!({ "a": 1 })) });
@@ -270,10 +274,15 @@ mod tests {
     #[test]
     fn what_is_no_journal_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        for text in ["", "garbage\n", "{\"gone\":{\"container_id\":\"a\"}}\n"] {
+        for text in ["garbage\n", "{\"gone\":{\"container_id\":\"a\"}}\n"] {
             let path = dir.path().join("a.jsonl");
             std::fs::write(&path, text).unwrap();
             assert!(read(&mut claim(&path).unwrap().unwrap()).is_err(), "{text:?}");
+        }
+        for text in ["", "{\"run\":{\"confl"] {
+            let path = dir.path().join("b.jsonl");
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(read(&mut claim(&path).unwrap().unwrap()), Ok(None), "{text:?}");
         }
     }
 }

@@ -50,6 +50,15 @@ impl Verb {
     }
 }
 
+/// What a plugin is asked about.
+#[derive(Clone, Copy)]
+struct Ask<'a> {
+    verb: Verb,
+    pod: &'a Sandbox,
+    /// `prevResult`.
+    result: Option<&'a Value>,
+}
+
 /// One plugin process.
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -148,7 +157,8 @@ impl Network {
     pub fn add(&self, pod: &Sandbox, stop: &Stop) -> (Vec<Call>, Option<Value>) {
         let (mut calls, mut result) = (Vec::new(), None);
         for (plugin, program) in self.list.plugins.iter().zip(&self.programs) {
-            let asked = self.ask(Verb::Add, plugin, program, pod, result.as_ref(), stop);
+            let ask = Ask { verb: Verb::Add, pod, result: result.as_ref() };
+            let asked = self.ask(ask, plugin, program, stop);
             let (wall_ns, outcome) =
                 asked.map_or_else(|failure| (0, Err(failure)), |ran| (ran.wall_ns, self.result(&ran)));
             let (next, failure) =
@@ -189,7 +199,7 @@ impl Network {
         }
         let mut calls = Vec::new();
         for (plugin, program) in chain {
-            let asked = self.ask(verb, plugin, program, pod, result, stop);
+            let asked = self.ask(Ask { verb, pod, result }, plugin, program, stop);
             let (wall_ns, failure) = match asked {
                 Ok(ran) => (ran.wall_ns, outcome::output(&ran).err()),
                 Err(failure) => (0, Some(failure)),
@@ -203,15 +213,8 @@ impl Network {
         calls
     }
 
-    fn ask(
-        &self,
-        verb: Verb,
-        plugin: &Plugin,
-        program: &Path,
-        pod: &Sandbox,
-        result: Option<&Value>,
-        stop: &Stop,
-    ) -> Result<Ran, CallFailure> {
+    fn ask(&self, ask: Ask<'_>, plugin: &Plugin, program: &Path, stop: &Stop) -> Result<Ran, CallFailure> {
+        let Ask { verb, pod, result } = ask;
         let injected = Injected { prev_result: result, capability_args: Some(&self.means.capability_args) };
         let input = self.list.stdin(plugin, injected).to_string();
         let mut command = Command::new(program);

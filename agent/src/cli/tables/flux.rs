@@ -2,6 +2,7 @@
 
 use super::fields::Fields;
 use super::grid::{Column, Grid, wrap};
+use crate::findings::human::many;
 
 pub(super) fn lines(answer: &Fields<'_>, width: usize) -> Vec<String> {
     let mut lines = headline(answer);
@@ -25,23 +26,23 @@ fn headline(answer: &Fields<'_>) -> Vec<String> {
     let chain: Vec<String> = answer.at("chain").list().map(|plugin| plugin.own_text()).collect();
     let ended = if answer.flag("interrupted") { ", interrupted" } else { "" };
     let mut first = format!(
-        "run {}: network {} ({}; CNI {}), {} pods, {} rounds, concurrency {}{ended}",
+        "run {}: network {} ({}; CNI {}), {}, {}, concurrency {}{ended}",
         answer.text("run"),
         answer.text("network"),
         chain.join(", "),
         answer.text("cni_version"),
-        asked.count("pods"),
-        asked.count("rounds"),
+        many(asked.whole("pods"), "pod"),
+        many(asked.whole("rounds"), "round"),
         asked.count("concurrency"),
     );
     if asked.at("rate").is_some() {
         first.push_str(&format!(", {} arrivals/s", asked.text("rate")));
     }
     let mut second = format!(
-        "{} of {} pods got their network in {} attempts, {:.1} pods/s",
+        "{} of {} pods got their network in {}, {:.1} pods/s",
         pods.count("ready"),
         pods.count("begun"),
-        pods.count("attempts"),
+        many(pods.whole("attempts"), "attempt"),
         answer.number("pods_per_second"),
     );
     for (count, what) in [("verified", "verified"), ("checked", "checked")] {
@@ -151,7 +152,7 @@ mod tests {
         });
         let text = lines(&Fields::new(&answer), 100).join("\n");
         for part in [
-            "run r: network n (bridge, portmap; CNI 1.0.0), 3 pods, 1 rounds, concurrency 2, interrupted, 1.5 arrivals/s",
+            "run r: network n (bridge, portmap; CNI 1.0.0), 3 pods, 1 round, concurrency 2, interrupted, 1.5 arrivals/s",
             "2 of 3 pods got their network in 4 attempts, 7.2 pods/s",
             "1 ADDRESSES GIVEN TWICE",
             "left behind: flux-r-1",

@@ -1,0 +1,7 @@
+//! `slowpod flux` with Debian's plugins and with the slow plugin, in a private network namespace.
+
+mod bed;
+mod failures;
+mod refusals;
+mod runs;
+mod stops;

@@ -1,0 +1,3 @@
+//! Real daemons and tools of a node: they need root.
+
+mod flux;
