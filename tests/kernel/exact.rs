@@ -2,6 +2,7 @@
 
 use harness::agent::Agent;
 use harness::truth::{Truth, WitnessedChild};
+use std::collections::HashMap;
 
 /// Everything a test does lies in this window.
 const SECONDS: u64 = 170;
@@ -35,7 +36,10 @@ pub(crate) fn assert_nothing_lost(answer: &Truth) {
 
 /// Processes that ended, as the agent has them.
 pub(crate) struct Ended {
-    rows: Vec<Truth>,
+    /// By pid: storms have thousands.
+    rows: HashMap<u64, Vec<Truth>>,
+    /// How many each process spawned, by its pid.
+    spawned: HashMap<u64, usize>,
 }
 
 impl Ended {
@@ -45,7 +49,14 @@ impl Ended {
         assert_nothing_lost(&answer);
         let rows = answer.list("/processes");
         assert_eq!(rows.len() as u64, answer.number("/processes_matched"), "all rows are shown");
-        Ended { rows }
+        let mut ended = Ended { rows: HashMap::new(), spawned: HashMap::new() };
+        for row in rows {
+            if let Some(spawner) = row.at("/spawner").get("pid").and_then(|pid| pid.as_u64()) {
+                *ended.spawned.entry(spawner).or_default() += 1;
+            }
+            ended.rows.entry(row.number("/pid")).or_default().push(row);
+        }
+        ended
     }
 
     /// The one row of a child: the process of its pid that was spawned while the witness waited for it. Its parts
@@ -54,9 +65,10 @@ impl Ended {
         let lived = child.spawn_ns..=child.reaped_ns;
         let is_it = |row: &&Truth| {
             let spawned = row.at("/spawned").get("ktime_ns").and_then(|ns| ns.as_u64());
-            row.number("/pid") == u64::from(child.pid) && spawned.is_some_and(|ns| lived.contains(&ns))
+            spawned.is_some_and(|ns| lived.contains(&ns))
         };
-        let rows: Vec<_> = self.rows.iter().filter(is_it).collect();
+        let of_pid = self.rows.get(&u64::from(child.pid)).into_iter().flatten();
+        let rows: Vec<_> = of_pid.filter(is_it).collect();
         let [row] = rows[..] else { panic!("{} rows of {child:?}: {rows:?}", rows.len()) };
         assert_adds_up(row);
         assert_eq!(row.at("/exit"), &exit(child.status), "{row}");
@@ -65,8 +77,7 @@ impl Ended {
 
     /// How many have this process as their spawner.
     pub(crate) fn count_of_spawner(&self, pid: u64) -> usize {
-        let is_its = |row: &&Truth| row.at("/spawner").get("pid").and_then(|own| own.as_u64()) == Some(pid);
-        self.rows.iter().filter(is_its).count()
+        self.spawned.get(&pid).copied().unwrap_or(0)
     }
 }
 
