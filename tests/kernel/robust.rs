@@ -190,6 +190,13 @@ fn spawns_of(storms: &Truth, pid: u32, binary: &str) -> (u64, u64) {
     daemon_of(storms, pid).map_or((0, 0), |daemon| spawns_in(&daemon, binary))
 }
 
+/// The sync loop that a workload's run is, among its daemon's latest, in an answer of `storms`.
+fn loop_of(storms: &Truth, run: &Truth) -> Option<Truth> {
+    let within = run.number("/start_ns")..run.number("/end_ns");
+    let loops = daemon_of(storms, run.number("/pid") as u32)?.list("/latest_loops");
+    loops.into_iter().find(|own| within.contains(&own.number("/start/ktime_ns")))
+}
+
 /// Children of `/bin/true` by one process, as the workload `storm` makes them.
 fn storm(count: u64) -> Truth {
     workload!("storm").option("--count", count).option("--how", "threads").word("--brief").run()

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use harness::agent;
 use harness::truth::Truth;
 
-use super::{LOOK, daemon_of, spawns_in, storm};
+use super::{LOOK, loop_of, spawns_in, storm};
 
 const STEP: i64 = 3_600;
 
@@ -71,15 +71,11 @@ fn durations_and_windows_do_not_see_a_step_and_labels_follow_it() {
     let after = storm(60);
 
     let storms = agent.view_at("/api/v1/storms?ago=60s&seconds=60", after.number("/end_ns"));
-    let daemon = daemon_of(&storms, after.number("/pid") as u32).expect("the storms are in the window");
-    let loops = daemon.list("/latest_loops");
     let starts = [&before, &during, &after].map(|storm| {
-        let within = storm.number("/start_ns")..storm.number("/end_ns");
-        let own = loops.iter().find(|own| within.contains(&own.number("/start/ktime_ns")));
-        let own = own.unwrap_or_else(|| panic!("no loop begins in {within:?}: {daemon}"));
+        let own = loop_of(&storms, storm).unwrap_or_else(|| panic!("no loop of {storm} in {storms}"));
         let truth = storm.number("/storm_end_ns") - storm.number("/storm_start_ns");
         let seen = own.number("/duration_ns");
-        assert_eq!(spawns_in(own, "true"), (60, 0), "{own}");
+        assert_eq!(spawns_in(&own, "true"), (60, 0), "{own}");
         assert!(seen.abs_diff(truth) < truth / 5 + 20_000_000, "{seen} ns where the storm took {truth}");
         Truth::new(own.at("/start").clone())
     });

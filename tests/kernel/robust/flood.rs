@@ -8,7 +8,7 @@ use harness::truth::Truth;
 use harness::{agent, workload};
 use slowpod::client;
 
-use super::{LOOK, other_storm, spawns_of, stalled::Stalled, storm, until};
+use super::{LOOK, loop_of, other_storm, spawns_in, spawns_of, stalled::Stalled, storm, until};
 
 /// A metric's rows by their label values, parted by commas.
 pub(super) fn metric(page: &str, name: &str, labels: &[&str]) -> BTreeMap<String, f64> {
@@ -71,11 +71,19 @@ fn nameless(storms: &Truth, pid: u32) -> u64 {
     spawns_of(storms, pid, "workload").0
 }
 
-/// A later storm is seen whole.
+/// A later storm is seen whole: the next one, unless other work on the machine keeps so small a ring full.
 fn recovers(agent: &Agent) {
-    let later = other_storm(100);
-    let storms = answer(agent, &later);
-    assert_eq!(spawns_of(&storms, later.number("/pid") as u32, "true"), (100, 0), "{storms}");
+    const TRIES: usize = 10;
+    for _ in 0..TRIES {
+        let later = other_storm(100);
+        let storms = agent.view_at("/api/v1/storms?seconds=60", later.number("/end_ns"));
+        if loop_of(&storms, &later).is_some_and(|own| spawns_in(&own, "true") == (100, 0)) {
+            return;
+        }
+        let counted = storms.at("/completeness")["counted_only"]["spawn"].as_u64();
+        assert!(counted > Some(0), "a storm is neither seen whole nor counted: {storms}");
+    }
+    panic!("{TRIES} storms after the flood, none is seen whole");
 }
 
 #[test]
