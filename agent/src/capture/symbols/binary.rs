@@ -74,9 +74,14 @@ impl Binary {
         self.go.is_none() && !self.elf.sections.iter().any(|section| section.kind == SHT_SYMTAB)
     }
 
-    /// Whether it has debug information.
+    /// Whether it has Go's own tables.
+    pub fn is_go(&self) -> bool {
+        self.go.is_some()
+    }
+
+    /// Whether it has debug information that is of use: Go's own tables say as much.
     pub fn has_debug(&self) -> bool {
-        self.elf.section(".debug_info").is_some()
+        self.go.is_none() && self.elf.section(".debug_info").is_some()
     }
 
     /// Its debug information.
@@ -109,14 +114,14 @@ impl Binary {
     }
 }
 
-/// What debug information and symbol table have at one address, put together: the outermost function has the
-/// symbol's name if it has none of its own.
+/// What debug information and symbol table have at one address, put together. The outermost function has the
+/// symbol's name, which is whole: line tables alone often have just its last word, or none.
 pub fn debug_functions(frames: &[DebugFrame], symbol: Option<Function>) -> Vec<Function> {
     let mut functions: Vec<Function> = outermost(frames).iter().map(DebugFrame::function).collect();
     match (functions.last_mut(), symbol) {
-        (Some(outermost), Some(symbol)) if outermost.name.is_empty() => outermost.name = symbol.name,
+        (Some(outermost), Some(symbol)) => outermost.name = symbol.name,
         (None, Some(symbol)) => functions.push(symbol),
-        (Some(_) | None, _) => {}
+        (Some(_) | None, None) => {}
     }
     functions.retain(|function| !function.name.is_empty());
     functions
@@ -165,7 +170,7 @@ mod tests {
         };
         let both = debug_functions(&[frame("inlined", 3), frame("", 9)], symbol());
         assert_eq!(named(both), [("inlined".to_owned(), 3), ("symbol".to_owned(), 9)]);
-        let own = debug_functions(&[frame("own", 3)], symbol());
+        let own = debug_functions(&[frame("own", 3)], None);
         assert_eq!(named(own), [("own".to_owned(), 3)]);
         assert_eq!(named(debug_functions(&[], symbol())), [("symbol".to_owned(), 0)]);
         assert_eq!(named(debug_functions(&[frame("", 1)], None)), []);

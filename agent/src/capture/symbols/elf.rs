@@ -279,3 +279,74 @@ impl<'a> ReadRef<'a> for Bounded<'a> {
         Ok(text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::symbols::bytes::{bytes, number};
+    use crate::capture::symbols::samples::{DEBUG, OUTER, SMALL, STRIPPED};
+
+    #[test]
+    fn segments_sections_and_build_id() {
+        for file in [SMALL, STRIPPED, DEBUG] {
+            assert_eq!(Elf::read(&file).unwrap().build_id, "5107f0d0");
+        }
+        let elf = Elf::read(&SMALL).unwrap();
+        let text = elf.section(".text").unwrap();
+        assert_eq!(elf.vaddr_of(text.file.start), Some(text.vaddr));
+        assert_eq!(text.vaddr, OUTER);
+        assert_eq!(elf.section_at(text.index), Some(text));
+        assert_eq!(elf.vaddr_of(u64::MAX), None);
+        let code = bytes(&text.part(&SMALL), 0, 8, 8).unwrap();
+        assert_eq!(number::<8>(&elf.memory(&SMALL), OUTER), number::<8>(&code, 0));
+        assert_eq!(number::<8>(&elf.memory(&SMALL), u64::MAX), Err(Flaw::Short));
+        assert!(!Elf::read(&DEBUG).unwrap().sections.iter().any(|section| section.name == ".text"));
+    }
+
+    #[test]
+    fn what_is_no_elf_file_of_ours_says_so() {
+        let not = Err(Flaw::Not("ELF file"));
+        assert_eq!(Elf::read(&Vec::new()), not);
+        assert_eq!(Elf::read(&b"#!/bin/sh\n".to_vec()), not);
+        for (at, byte) in [(0, 0), (4, 3), (5, 2)] {
+            let mut file = SMALL.to_vec();
+            file[at] = byte;
+            assert_eq!(Elf::read(&file), not, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn without_section_headers_it_is_still_a_program() {
+        let mut file = SMALL.to_vec();
+        file[0x28..0x30].fill(0);
+        file[0x3c..0x40].fill(0);
+        let elf = Elf::read(&file).unwrap();
+        assert!(elf.sections.is_empty() && !elf.segments.is_empty());
+        assert_eq!(elf.build_id, "5107f0d0", "from the notes of the program headers");
+    }
+
+    #[test]
+    fn headers_that_ask_for_more_than_there_can_be_are_refused() {
+        // A sparse file may be as long as it likes; the headers are not read without end.
+        struct Sparse;
+        impl ReadAt for Sparse {
+            fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), Flaw> {
+                buf.fill(0);
+                let head = &SMALL[..64];
+                for (at, byte) in buf.iter_mut().enumerate() {
+                    *byte = head.get(offset as usize + at).copied().unwrap_or(0);
+                    // 0xfffe program headers, and as many sections as a field of section 0 says.
+                    *byte = if matches!(offset as usize + at, 0x38 | 0x39) { 0xfe } else { *byte };
+                }
+                Ok(())
+            }
+
+            fn size_bytes(&self) -> u64 {
+                1 << 50
+            }
+        }
+        let begun = std::time::Instant::now();
+        let _ = Elf::read(&Sparse);
+        assert!(begun.elapsed().as_secs() < 5);
+    }
+}

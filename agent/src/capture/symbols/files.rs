@@ -47,6 +47,16 @@ struct Held {
     separate: Option<Separate>,
 }
 
+impl Held {
+    /// The file with this id: the separate one, or the binary itself.
+    fn source(&self, id: FileId) -> &Binary {
+        match &self.separate {
+            Some(separate) if separate.id == id => &separate.binary,
+            Some(_) | None => &self.binary,
+        }
+    }
+}
+
 /// A separate debug file.
 #[derive(Debug)]
 struct Separate {
@@ -121,42 +131,47 @@ impl Files {
         }
     }
 
-    /// The functions at a linked address of a file, an inlined one before the one it was inlined into; empty when
-    /// none is known.
-    pub fn functions(&mut self, route: &Route<'_>, id: FileId, vaddr: u64) -> Vec<Function> {
-        if self.binary(route, id).is_err()
-            || open(&mut self.open, id, || route.find(), route.process).is_err()
-        {
-            return Vec::new();
-        }
-        let Files { binaries, debug, open: files, .. } = self;
-        let (Some(Ok(held)), Some(file)) = (binaries.get(&id), files.get(&id)) else { return Vec::new() };
-        if let Some(functions) = held.binary.go_functions(file, vaddr) {
-            return functions;
-        }
-        let mut symbol = held.binary.symbol(file, vaddr);
-        let (mut source, mut source_id) = (&held.binary, id);
-        if let Some(separate) = &held.separate
-            && open(files, separate.id, || separate.find(route.process), route.process).is_ok()
-        {
-            (source, source_id) = (&separate.binary, separate.id);
-        }
-        let Some(file) = files.get(&source_id) else { return symbol.into_iter().collect() };
-        if source_id != id {
-            symbol = source.symbol(file, vaddr).or(symbol);
-        }
-        if !source.has_debug() {
-            return symbol.into_iter().collect();
-        }
-        if debug.get(&source_id).is_none() {
+    /// Reads what lookups in a file need and is not held: its debug information.
+    pub fn prepare(&mut self, route: &Route<'_>, id: FileId) {
+        let Some((source_id, _)) = self.open_source(route, id) else { return };
+        let Files { binaries, debug, open, flawed, .. } = self;
+        let (Some(Ok(held)), Some(file)) = (binaries.get(&id), open.get(&source_id)) else { return };
+        let source = held.source(source_id);
+        if source.has_debug() && debug.get(&source_id).is_none() {
             let read = source.debug(file);
-            self.flawed += u64::from(read.is_err());
+            *flawed += u64::from(read.is_err());
             let read = read.unwrap_or(None);
             let bytes = read.as_ref().map_or(0, Debug::held_bytes);
             debug.put(source_id, read, bytes);
         }
+    }
+
+    /// The functions at a linked address of a file, an inlined one before the one it was inlined into; empty when
+    /// none is known. Of debug information only what was [prepared](Files::prepare) is looked at.
+    pub fn functions(&mut self, route: &Route<'_>, id: FileId, vaddr: u64) -> Vec<Function> {
+        let Some((source_id, is_go)) = self.open_source(route, id) else { return Vec::new() };
+        let Files { binaries, debug, open, .. } = self;
+        let (Some(Ok(held)), Some(file)) = (binaries.get(&id), open.get(&id)) else { return Vec::new() };
+        if is_go && let Some(functions) = held.binary.go_functions(file, vaddr) {
+            return functions;
+        }
+        let separate = open.get(&source_id).filter(|_| source_id != id);
+        let symbol = separate.and_then(|file| held.source(source_id).symbol(file, vaddr));
+        let symbol = symbol.or_else(|| held.binary.symbol(file, vaddr));
         let frames = debug.get(&source_id).and_then(|debug| Some(debug.as_ref()?.find(vaddr)));
         debug_functions(&frames.unwrap_or_default(), symbol)
+    }
+
+    /// Opens a file and the one that its names were moved to. The latter's id, or its own, and whether it is Go's.
+    fn open_source(&mut self, route: &Route<'_>, id: FileId) -> Option<(FileId, bool)> {
+        let is_go = self.binary(route, id).ok()?.is_go();
+        open(&mut self.open, id, || route.find(), route.process).ok()?;
+        let Files { binaries, open: files, .. } = self;
+        let Some(Ok(Held { separate: Some(separate), .. })) = binaries.get(&id) else {
+            return Some((id, is_go));
+        };
+        let found = open(files, separate.id, || separate.find(route.process), route.process);
+        Some((found.map_or(id, |file| file.id), is_go))
     }
 
     fn read(&mut self, route: &Route<'_>, id: FileId) -> Result<Held, Unread> {

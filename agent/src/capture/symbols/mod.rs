@@ -29,3 +29,8 @@ pub mod resolver;
 pub mod symboliser;
 pub mod symtab;
 pub mod vdso;
+
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod samples;

@@ -7,6 +7,7 @@ use super::files::{Files, Route, Unread};
 use super::image::{Image, Process};
 use super::kernel::Kernel;
 use super::maps::{Mapping, MappingKind};
+use super::open::FileId;
 use super::places::{ModuleKey, Places};
 use super::symboliser::Counts;
 use super::vdso::Vdso;
@@ -23,8 +24,10 @@ use std::path::PathBuf;
 pub const IMAGES_BYTES_MAX: usize = 8 << 20;
 /// The kernel's table is read again, for addresses it did not name, after this long: modules come and go.
 const KERNEL_AGAIN_NS: u64 = 30_000_000_000;
-/// Time spent on one stack before the rest of its frames stays without names. Only files made for it take longer.
-const STACK_NS_MAX: u64 = 500_000_000;
+/// Time spent on one stack's lookups before the rest of its frames stays without names, and on reading the tables
+/// for them. Only files made for it take longer, even on a busy node.
+const LOOKUPS_NS_MAX: u64 = 500_000_000;
+const READING_NS_MAX: u64 = 5_000_000_000;
 /// Longest path shown of a module.
 const PATH_BYTES_MAX: usize = 512;
 
@@ -35,6 +38,13 @@ pub struct World {
     pub proc: PathBuf,
     /// Ticks per second of the times there.
     pub clk_tck: u32,
+}
+
+/// Time spent on a stack.
+#[derive(Clone, Copy, Debug, Default)]
+struct Spent {
+    lookups_ns: u64,
+    reading_ns: u64,
 }
 
 /// All that is remembered between stacks.
@@ -49,8 +59,8 @@ pub struct Resolver {
     kernel: Option<(u64, Result<Kernel, Flaw>)>,
     vdso: Option<Vdso>,
     counts: Counts,
-    /// When names are no longer looked for in the stack at hand.
-    until_ns: u64,
+    /// Of the stack at hand.
+    spent: Spent,
 }
 
 impl Resolver {
@@ -76,14 +86,14 @@ impl Resolver {
             kernel: None,
             vdso: None,
             counts,
-            until_ns: 0,
+            spent: Spent::default(),
         }
     }
 
     /// Names a stack's frames; the answer is among the next [`Resolver::take`].
     pub fn resolve(&mut self, stack: &Stack) {
         let begun_ns = clock::ktime_ns();
-        self.until_ns = begun_ns + STACK_NS_MAX;
+        self.spent = Spent::default();
         self.places.make_room();
         // All but the innermost address are where a call returns to: the call itself is before that.
         let calls = stack.frames.iter().skip(1).map(|address| address.wrapping_sub(1));
@@ -200,7 +210,7 @@ impl Resolver {
     /// A place in a mapped file; `None` when that is no ELF file, but what a compiler keeps its code in.
     fn file_place(&mut self, image: &mut Image, route: &Route<'_>, index: usize, offset: u64) -> Option<u32> {
         let shown = || text::safe(route.path, PATH_BYTES_MAX).into_owned();
-        let Resolver { files, places, counts, until_ns, .. } = self;
+        let Resolver { files, places, counts, spent, .. } = self;
         let id = match image.files.get_mut(index)? {
             Some(known) => *known,
             unknown => *unknown.insert(files.identify(route)),
@@ -209,7 +219,10 @@ impl Resolver {
             let module = places.module(&ModuleKey::Unopened(route.path.into()), || (shown(), String::new()));
             return Some(counts.place(places, module, offset, Vec::new));
         };
-        let (build_id, vaddr) = match files.binary(route, id) {
+        let begun_ns = clock::ktime_ns();
+        let binary = files.binary(route, id);
+        spent.reading_ns += clock::ktime_ns() - begun_ns;
+        let (build_id, vaddr) = match binary {
             Ok(binary) => (binary.build_id(), binary.vaddr_of(offset)),
             Err(Unread::Flawed(Flaw::Not(_))) => return None,
             Err(Unread::Flawed(_) | Unread::Refused(_)) => ("", None),
@@ -218,9 +231,7 @@ impl Resolver {
         let Some(vaddr) = vaddr else {
             return Some(counts.place(places, module, offset, Vec::new));
         };
-        let in_time = || clock::ktime_ns() < *until_ns;
-        let functions = || if in_time() { files.functions(route, id, vaddr) } else { Vec::new() };
-        Some(counts.place(places, module, vaddr, functions))
+        Some(counts.place(places, module, vaddr, || spent.functions(files, route, id, vaddr)))
     }
 
     fn jit_place(&mut self, image: &mut Image, process: Option<&Process>, address: u64) -> u32 {
@@ -242,6 +253,22 @@ impl Resolver {
         let Resolver { places, counts, .. } = self;
         let module = places.module(&ModuleKey::Odd(name), || plain(name));
         counts.place(places, module, offset, Vec::new)
+    }
+}
+
+impl Spent {
+    /// The functions at an address, while there is time.
+    fn functions(&mut self, files: &mut Files, route: &Route<'_>, id: FileId, vaddr: u64) -> Vec<Function> {
+        if self.lookups_ns > LOOKUPS_NS_MAX || self.reading_ns > READING_NS_MAX {
+            return Vec::new();
+        }
+        let begun_ns = clock::ktime_ns();
+        files.prepare(route, id);
+        let read_ns = clock::ktime_ns();
+        let functions = files.functions(route, id, vaddr);
+        self.reading_ns += read_ns - begun_ns;
+        self.lookups_ns += clock::ktime_ns() - read_ns;
+        functions
     }
 }
 

@@ -127,3 +127,58 @@ fn function(entry: &[u8], wide: bool, mark: u32) -> Option<Function> {
         name: name | mark,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::symbols::samples::{DEBUG, LOOP, OUTER, SMALL, START, STRIPPED};
+
+    fn name_at(file: &[u8], vaddr: u64) -> Option<String> {
+        let elf = Elf::read(&file).unwrap();
+        let table = SymbolTable::read(&elf, &file).unwrap();
+        table.find(vaddr, &file).map(|(name, _)| String::from_utf8(name).unwrap())
+    }
+
+    #[test]
+    fn functions_by_address() {
+        for (vaddr, expected) in [
+            (OUTER, Some("outer")),
+            (LOOP - 1, None),
+            (LOOP, Some("loop_forever")),
+            (START, Some("_start")),
+            (START + 0x100, None),
+            (OUTER - 1, None),
+            (0x40_1198, None),
+        ] {
+            assert_eq!(name_at(SMALL, vaddr).as_deref(), expected, "{vaddr:#x}");
+            assert_eq!(name_at(DEBUG, vaddr).as_deref(), expected, "{vaddr:#x}");
+            assert_eq!(name_at(STRIPPED, vaddr), None);
+        }
+    }
+
+    #[test]
+    fn a_table_that_is_larger_than_its_file_is_an_error() {
+        let elf = Elf::read(&SMALL).unwrap();
+        let mut torn = elf.clone();
+        let symbols = torn.sections.iter_mut().find(|section| section.kind == SHT_SYMTAB).unwrap();
+        symbols.file.end += 1 << 40;
+        // What is behind the end of the file is no symbol.
+        let table = SymbolTable::read(&torn, &SMALL).unwrap();
+        assert!(table.find(OUTER, &SMALL).is_some() && table.len() < 100);
+    }
+
+    #[test]
+    fn of_several_names_the_one_with_a_size_stays() {
+        let entry = |name: u32, info: u8, vaddr: u64, bytes: u64| {
+            let start = [&name.to_le_bytes()[..], &[info, 0], &1_u16.to_le_bytes()].concat();
+            [start, vaddr.to_le_bytes().to_vec(), bytes.to_le_bytes().to_vec()].concat()
+        };
+        let unsized_label = function(&entry(5, STT_FUNC, 0x10, 0), true, 0).unwrap();
+        assert_eq!(unsized_label.bytes, 0);
+        assert_eq!(function(&entry(5, STT_NOTYPE, 0x10, 0), true, 0), None, "a mapping symbol");
+        assert_eq!(function(&entry(0, STT_FUNC, 0x10, 9), true, 0), None, "no name");
+        assert_eq!(function(&entry(5, 1, 0x10, 9), true, 0), None, "data");
+        let huge = function(&entry(5, STT_FUNC, 0x10, u64::MAX), true, SECOND_STRINGS).unwrap();
+        assert_eq!((huge.bytes, huge.name), (u32::MAX, 5 | SECOND_STRINGS));
+    }
+}

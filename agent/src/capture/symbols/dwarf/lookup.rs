@@ -2,6 +2,7 @@
 
 use super::{Debug, DebugFrame, Dwarf, Extent, Slice, Stretch, Unit, unit_offset};
 use gimli::{AttributeValue, UnitOffset};
+use std::time::{Duration, Instant};
 
 /// Entries of a function walked at most; the largest true ones have some ten thousand.
 const ENTRIES_MAX: usize = 500_000;
@@ -13,6 +14,8 @@ const RANGES_MAX: usize = 1_000;
 const ORIGINS_MAX: usize = 8;
 /// Rows of a line program run through; the largest units have a million, which take 20 ms.
 const ROWS_MAX: usize = 2_000_000;
+/// Time for one address. True files take a fiftieth of it; after that what is found so far must do.
+const LOOKUP_TIME_MAX: Duration = Duration::from_millis(200);
 /// Longest name or path taken.
 const TEXT_BYTES_MAX: usize = 2 << 10;
 
@@ -30,7 +33,8 @@ impl Debug {
         let Some(place) = function.or_else(|| Stretch::find(&self.covered, vaddr)) else { return Vec::new() };
         let dwarf = self.dwarf();
         let Some(unit) = self.unit(&dwarf, place.unit) else { return Vec::new() };
-        let lookup = Lookup { debug: self, dwarf: &dwarf, unit: &unit, vaddr };
+        let until = Instant::now() + LOOKUP_TIME_MAX;
+        let lookup = Lookup { debug: self, dwarf: &dwarf, unit: &unit, vaddr, until };
         // Outermost first, up to where the walk failed.
         let mut calls = Vec::new();
         let mut name = Vec::new();
@@ -55,6 +59,7 @@ struct Lookup<'a, 'd> {
     dwarf: &'d Dwarf<'a>,
     unit: &'d Unit<'a>,
     vaddr: u64,
+    until: Instant,
 }
 
 impl<'a> Lookup<'a, '_> {
@@ -89,9 +94,9 @@ impl<'a> Lookup<'a, '_> {
                 call.name = self.name(at).unwrap_or_default();
                 calls.push(call);
                 inside = depth;
-                if calls.len() >= INLINE_DEPTH_MAX {
-                    break;
-                }
+            }
+            if calls.len() >= INLINE_DEPTH_MAX || Instant::now() > self.until {
+                break;
             }
         }
         Ok(())

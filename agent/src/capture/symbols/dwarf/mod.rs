@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 const STRETCHES_MAX: usize = 200_000;
 /// Units noted at most.
 const UNITS_MAX: usize = 32_768;
-/// Time for noting functions; a program at the bounds takes a third of it.
+/// Time for noting where code is; a program at the bounds takes a third of it.
 const INDEX_TIME_MAX: Duration = Duration::from_secs(1);
 
 type Slice<'a> = EndianSlice<'a, LittleEndian>;
@@ -157,16 +157,21 @@ impl Index {
             self.units.push(offset.0);
             // A damaged unit has the functions up to the damage.
             if let Some(unit) = unit(dwarf, header) {
-                let _ = self.unit(dwarf, &unit, number);
+                let _ = self.unit(dwarf, &unit, number, until);
             }
         }
         true
     }
 
-    fn unit(&mut self, dwarf: &Dwarf<'_>, unit: &Unit<'_>, number: u32) -> gimli::Result<()> {
+    fn unit(&mut self, dwarf: &Dwarf<'_>, unit: &Unit<'_>, number: u32, until: Instant) -> gimli::Result<()> {
         let mut entries = unit.entries_raw(None)?;
         let root = entries.next_offset();
+        let mut walked = 0_usize;
         while !entries.is_empty() {
+            walked += 1;
+            if walked.is_multiple_of(4_096) && Instant::now() > until {
+                break;
+            }
             let at = entries.next_offset();
             let Some(entry) = entries.read_abbreviation()? else { continue };
             let stretches = match entry.tag() {
@@ -184,6 +189,10 @@ impl Index {
                 stretches.push(Stretch { start, end, unit: number, entry });
                 false
             })?;
+            // One list of ranges is soon read, but every function may refer to it.
+            if Instant::now() > until {
+                break;
+            }
         }
         Ok(())
     }
@@ -263,3 +272,6 @@ impl<'a> Extent<'a> {
 fn unit_offset(entry: u32) -> UnitOffset<usize> {
     UnitOffset(entry as usize)
 }
+
+#[cfg(test)]
+mod tests;

@@ -89,7 +89,7 @@ fn locate(elf: &Elf, file: &dyn ReadAt) -> Result<Option<(Range<u64>, u64)>, Fla
         })?;
         if let Some(at) = found {
             let end = segment.offset.saturating_add(segment.file_bytes);
-            return Ok(Some((at..end, segment.vaddr + (at - segment.offset))));
+            return Ok(Some((at..end, segment.vaddr.wrapping_add(at - segment.offset))));
         }
     }
     Ok(None)
@@ -106,7 +106,7 @@ fn search(
     const STEP: usize = 8;
     const SHOWN: usize = 16;
     let end = segment.offset.saturating_add(segment.file_bytes.min(*left)).min(file.size_bytes());
-    let mut at = segment.offset.next_multiple_of(STEP as u64);
+    let mut at = segment.offset.checked_next_multiple_of(STEP as u64).ok_or(Flaw::Short)?;
     while at.saturating_add(SHOWN as u64) <= end {
         let len = (end - at).min(CHUNK_BYTES as u64);
         let chunk = bytes(file, at, len, CHUNK_BYTES)?;
@@ -143,11 +143,13 @@ fn module_data(elf: &Elf, file: &dyn ReadAt, table: u64, names_offset: u64) -> V
 
 /// The same of a position-independent program.
 fn relocated_module_data(elf: &Elf, file: &dyn ReadAt, table: u64, names: u64) -> Result<Vec<u64>, Flaw> {
-    let mut begins = None;
+    let mut begins: Option<(u64, bool)> = None;
     each_pointer(elf, file, |place, target| {
         // Two pointers beside each other; relocations are sorted by where they apply.
         match begins {
-            Some((start, false)) if target == names && place == start + 8 => begins = Some((start, true)),
+            Some((start, false)) if target == names && place == start.wrapping_add(8) => {
+                begins = Some((start, true))
+            }
             Some((_, true)) => {}
             _ if target == table => begins = Some((place, false)),
             _ => {}
@@ -156,7 +158,7 @@ fn relocated_module_data(elf: &Elf, file: &dyn ReadAt, table: u64, names: u64) -
     let Some((start, true)) = begins else { return Ok(Vec::new()) };
     // Plain numbers stand in the file, pointers in the relocations.
     let memory = elf.memory(file);
-    let word = |index: usize| number::<8>(&memory, start + index as u64 * 8).unwrap_or(0);
+    let word = |index: usize| number::<8>(&memory, start.wrapping_add(index as u64 * 8)).unwrap_or(0);
     let mut words: Vec<u64> = (0..MODULE_WORDS).map(word).collect();
     each_pointer(elf, file, |place, target| {
         let index = place.checked_sub(start).filter(|at| at % 8 == 0).map(|at| (at / 8) as usize);

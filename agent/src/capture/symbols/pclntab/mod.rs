@@ -338,4 +338,4 @@ impl Pclntab {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::capture::symbols) mod tests;

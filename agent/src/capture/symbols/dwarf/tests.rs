@@ -1,0 +1,95 @@
+//! The small program, and this test program itself. Real ones are compared with `llvm-addr2line` in the node tier.
+
+use super::*;
+use crate::capture::symbols::demangle::function_name;
+use crate::capture::symbols::samples::{DEBUG, INLINED, LOOP, SMALL, START, STRIPPED};
+
+fn read(file: &[u8]) -> Option<Debug> {
+    Debug::read(&Elf::read(&file).unwrap(), &file).unwrap()
+}
+
+fn frames(debug: &Debug, vaddr: u64) -> Vec<String> {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let show = |frame: &DebugFrame| format!("{} {}:{}", text(&frame.name), text(&frame.file), frame.line);
+    debug.find(vaddr).iter().map(show).collect()
+}
+
+#[test]
+fn functions_lines_and_inlined_calls() {
+    assert!(read(STRIPPED).is_none());
+    for file in [SMALL, DEBUG] {
+        let debug = read(file).unwrap();
+        assert_eq!(
+            frames(&debug, INLINED),
+            ["twice /src/small.c:11", "nested /src/small.c:16", "outer /src/small.c:21"]
+        );
+        assert_eq!(frames(&debug, LOOP), ["loop_forever /src/small.c:26"]);
+        assert_eq!(frames(&debug, START + 0x1000), Vec::<String>::new());
+        assert!(!debug.cut && debug.held_bytes() > 500);
+    }
+}
+
+#[test]
+fn compressed_sections() {
+    let plain = Elf::read(&SMALL).unwrap();
+    let mut file = SMALL.to_vec();
+    let mut packed = plain.clone();
+    for section in packed.sections.iter_mut().filter(|section| section.name.starts_with(".debug_")) {
+        let bytes = &SMALL[section.file.start as usize..section.file.end as usize];
+        let start = file.len() as u64;
+        file.extend([1_u32.to_le_bytes(), [0; 4]].concat());
+        file.extend((bytes.len() as u64).to_le_bytes());
+        file.extend(1_u64.to_le_bytes());
+        file.extend(stored_zlib(bytes));
+        section.file = start..file.len() as u64;
+        section.flags |= u64::from(object::elf::SHF_COMPRESSED);
+    }
+    let debug = Debug::read(&packed, &file).unwrap().unwrap();
+    assert_eq!(frames(&debug, LOOP), ["loop_forever /src/small.c:26"]);
+
+    // A size that is not kept, a method that is not known, bytes that are no zlib.
+    let info = packed.section(".debug_info").unwrap().file.start as usize;
+    for (at, byte, flaw) in [
+        (info + 12, 0xff, Flaw::TooMany("bytes of debug information")),
+        (info, 2, Flaw::Not("section compressed by zlib")),
+        (info + 24, 0, Flaw::Absurd("a compressed section")),
+    ] {
+        let mut damaged = file.clone();
+        damaged[at] = byte;
+        assert_eq!(Debug::read(&packed, &damaged).unwrap_err(), flaw);
+    }
+}
+
+/// A zlib stream of one stored block.
+fn stored_zlib(bytes: &[u8]) -> Vec<u8> {
+    let len = bytes.len() as u16;
+    let (mut low, mut high) = (1_u32, 0_u32);
+    for byte in bytes {
+        low = (low + u32::from(*byte)) % 65_521;
+        high = (high + low) % 65_521;
+    }
+    let sum = (high << 16 | low).to_be_bytes();
+    [&[0x78, 0x01, 0x01][..], &len.to_le_bytes(), &(!len).to_le_bytes(), bytes, &sum].concat()
+}
+
+#[inline(never)]
+fn known_line() -> u32 {
+    line!()
+}
+
+#[test]
+fn this_program() {
+    let file = std::fs::read("/proc/self/exe").unwrap();
+    let elf = Elf::read(&file).unwrap();
+    let debug = Debug::read(&elf, &file).unwrap().expect("the test profile has line tables");
+    let loaded = known_line as *const () as u64;
+    let maps = crate::capture::symbols::maps::Maps::parse(&std::fs::read("/proc/self/maps").unwrap());
+    let (_, mapping) = maps.find(loaded).unwrap();
+    let vaddr = elf.vaddr_of(loaded - mapping.range.start + mapping.offset).unwrap();
+    let found = debug.find(vaddr);
+    let outermost = found.last().unwrap();
+    assert!(outermost.file.ends_with(b"capture/symbols/dwarf/tests.rs"), "{found:?}");
+    assert!(known_line().abs_diff(outermost.line) <= 1, "{found:?}");
+    // Functions without inlined ones have no entry in such tables; the symbol table names them.
+    assert!(outermost.name.is_empty() || function_name(&outermost.name).ends_with("known_line"), "{found:?}");
+}

@@ -1,0 +1,292 @@
+//! Files made to harm their reader, by the thousand: real ones cut, flipped and filled with huge numbers. None may
+//! panic, take long, or take much memory.
+
+use super::binary::Binary;
+use super::dwarf::Debug;
+use super::elf::{Elf, Section};
+use super::kernel::Kernel;
+use super::maps::Maps;
+use super::pclntab::find::GoTables;
+use super::pclntab::tests::{VERSIONS, made};
+use super::pclntab::{InlineBase, Pclntab};
+use super::perf_map::PerfMap;
+use super::samples::{DEBUG, INLINED, SMALL, STRIPPED};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+/// No file of a few KiB may take longer, in a build without optimisation on a busy machine.
+const TIME_MAX: Duration = Duration::from_secs(8);
+/// Nor more memory than this at once.
+const MEMORY_BYTES_MAX: usize = 96 << 20;
+/// Files tried of each kind.
+const ROUNDS: usize = 1_500;
+
+thread_local! {
+    /// Bytes this thread holds, and the most it held.
+    static HELD: Cell<(isize, isize)> = const { Cell::new((0, 0)) };
+}
+
+/// The system's allocator, counting by thread.
+struct Counting;
+
+impl Counting {
+    fn count(bytes: isize) {
+        // A thread that is ending has no counter any more.
+        let _ = HELD.try_with(|held| {
+            let now = held.get().0 + bytes;
+            held.set((now, held.get().1.max(now)));
+        });
+    }
+}
+
+// SAFETY: all calls go to the system's allocator as they are.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        Counting::count(layout.size() as isize);
+        // SAFETY: the caller's promises are those that the system's allocator asks for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        Counting::count(-(layout.size() as isize));
+        // SAFETY: as above.
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        Counting::count(size as isize - layout.size() as isize);
+        // SAFETY: as above.
+        unsafe { System.realloc(at, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Runs something on hostile bytes and holds it to the bounds.
+fn bounded(what: &str, bytes: &[u8], read: impl Fn(&Vec<u8>)) {
+    let bytes = bytes.to_vec();
+    let before = HELD.with(|held| {
+        held.set((held.get().0, held.get().0));
+        held.get().0
+    });
+    let begun = Instant::now();
+    read(&bytes);
+    let took = begun.elapsed();
+    let peak = HELD.with(|held| held.get().1 - before).unsigned_abs();
+    assert!(took <= TIME_MAX && peak <= MEMORY_BYTES_MAX, "{what}: {took:?}, {peak} bytes");
+}
+
+/// Numbers that look random and are the same in each run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % end.max(1)
+    }
+
+    /// The bytes with one to four things wrong.
+    fn damage(&mut self, bytes: &[u8]) -> Vec<u8> {
+        const NUMBERS: [u64; 8] = [0, 1, 0x7f, 0xff, 0xffff, 0x7fff_ffff, u32::MAX as u64, u64::MAX];
+        let mut bytes = bytes.to_vec();
+        for _ in 0..=self.below(3) {
+            let at = self.below(bytes.len());
+            match self.below(5) {
+                0 => bytes.truncate(at),
+                1 => bytes[at..].iter_mut().take(1).for_each(|byte| *byte ^= 1 << (at % 8)),
+                2 => {
+                    let width = [1, 2, 4, 8][self.below(4)];
+                    let number = NUMBERS[self.below(NUMBERS.len())].to_le_bytes();
+                    bytes[at..].iter_mut().zip(&number[..width]).for_each(|(byte, new)| *byte = *new);
+                }
+                3 => {
+                    let from = self.below(bytes.len());
+                    let len = self.below(64).min(bytes.len() - at.max(from));
+                    bytes.copy_within(from..from + len, at);
+                }
+                _ => {
+                    let len = self.below(32);
+                    bytes[at..].iter_mut().take(len).for_each(|byte| *byte = 0xff);
+                }
+            }
+            if bytes.is_empty() {
+                break;
+            }
+        }
+        bytes
+    }
+}
+
+/// Everything that is done with a file of code.
+fn read_all(file: &Vec<u8>) {
+    let Ok(binary) = Binary::read(file) else { return };
+    let debug = binary.debug(file).ok().flatten();
+    for vaddr in (INLINED - 0x20..INLINED + 0x40).step_by(7).chain([0, 1, u64::MAX]) {
+        let _ = binary.vaddr_of(vaddr);
+        let _ = binary.go_functions(file, vaddr);
+        let _ = binary.symbol(file, vaddr);
+        if let Some(debug) = &debug {
+            let _ = debug.find(vaddr);
+        }
+    }
+}
+
+#[test]
+fn elf_and_dwarf() {
+    let mut dice = Dice(1);
+    for (name, seed) in [("small.elf", SMALL), ("small.debug", DEBUG), ("small.stripped", STRIPPED)] {
+        for round in 0..ROUNDS {
+            bounded(&format!("{name} {round}"), &dice.damage(seed), read_all);
+        }
+        for cut in (0..seed.len()).step_by(13) {
+            bounded(&format!("{name} cut at {cut}"), &seed[..cut], read_all);
+        }
+    }
+}
+
+#[test]
+fn go_tables() {
+    let mut dice = Dice(2);
+    for version in VERSIONS {
+        let made = made(version);
+        for round in 0..ROUNDS {
+            bounded(&format!("{version:?} {round}"), &dice.damage(&made.table), |table| {
+                let Ok(mut pclntab) = Pclntab::read(table, 0) else { return };
+                let base = InlineBase::find(&pclntab, table, &made.memory, &[0x50_0000]);
+                pclntab.set_inline(base);
+                let first = pclntab.entries().next().unwrap_or(0);
+                for pc in (first..first.saturating_add(0x310)).step_by(5) {
+                    let _ = pclntab.find(table, &made.memory, pc);
+                }
+            });
+        }
+    }
+}
+
+/// A Go program without section headers around a made-up table: the table and module data are searched for.
+#[test]
+fn go_programs() {
+    let mut program = SMALL.to_vec();
+    program[0x28..0x30].fill(0);
+    program[0x3c..0x40].fill(0);
+    let at = program.len().next_multiple_of(8);
+    program.resize(at, 0);
+    let table = made(VERSIONS[3]).table;
+    program.extend(&table);
+    // The first segment now reaches to the end of the file, and is data.
+    let len = program.len() as u64;
+    program[0x40 + 4..0x40 + 8].copy_from_slice(&6_u32.to_le_bytes());
+    program[0x40 + 32..0x40 + 40].copy_from_slice(&len.to_le_bytes());
+    let elf = Elf::read(&program).unwrap();
+    let found = GoTables::read(&elf, &program).unwrap().unwrap();
+    assert_eq!(found.file.start, at as u64);
+
+    let mut dice = Dice(3);
+    for round in 0..ROUNDS {
+        bounded(&format!("program {round}"), &dice.damage(&program), |file| {
+            let Ok(elf) = Elf::read(file) else { return };
+            let Ok(Some(go)) = GoTables::read(&elf, file) else { return };
+            for pc in go.pclntab.entries().take(8) {
+                let _ = go.pclntab.find(file, &elf.memory(file), pc);
+            }
+        });
+    }
+}
+
+#[test]
+fn texts() {
+    let maps = b"00400000-00452000 r-xp 00000000 08:02 173521 /usr/bin/a b (deleted)\n7fffb2d48000-7fffb2d49000 r-xp 00000000 00:00 0 [vdso]\n".repeat(9);
+    let perf = b"7f0011223340 40 LazyCompile:~add /app/a.js:3\n0x7f0011223380 0x10 void [App]\n".repeat(9);
+    let kallsyms = b"ffffffff81000000 T _text\nffffffffc0200000 t nft_trans\t[nf_tables]\n".repeat(9);
+    let mut dice = Dice(4);
+    for round in 0..ROUNDS {
+        bounded(&format!("maps {round}"), &dice.damage(&maps), |text| {
+            let maps = Maps::parse(text);
+            maps.iter().for_each(|mapping| {
+                assert_eq!(maps.find(mapping.range.start).unwrap().1, mapping);
+            });
+        });
+        bounded(&format!("perf map {round}"), &dice.damage(&perf), |text| {
+            let _ = PerfMap::read(text).map(|map| map.find(0x7f00_1122_3350).map(<[u8]>::len));
+        });
+        bounded(&format!("kallsyms {round}"), &dice.damage(&kallsyms), |text| {
+            let _ = Kernel::read(text.as_slice()).map(|kernel| kernel.find(0xffff_ffff_8100_0010).offset);
+        });
+    }
+}
+
+/// A Go table that claims the most functions there may be, all at one address, each with the longest tables.
+#[test]
+fn a_go_table_of_nothing_but_functions() {
+    let mut table = made(VERSIONS[3]).table;
+    table[8..16].copy_from_slice(&((1_u64 << 20) - 1).to_le_bytes());
+    table.resize(9 << 20, 1);
+    bounded("many functions", &table, |table| {
+        let pclntab = Pclntab::read(table, 0).unwrap();
+        for pc in [0, 0x40_1000, 0x40_1000 + 0x0101_0101, u64::MAX] {
+            let _ = pclntab.find(table, &Vec::new(), pc);
+        }
+    });
+}
+
+/// Calls nested as deep as a section allows, and functions and calls that all refer to one long list of ranges.
+#[test]
+fn dwarf_that_nests_and_repeats() {
+    let address = |address: u64| address.to_le_bytes().to_vec();
+    let unit = [vec![1], address(0x1000), address(0x1000)].concat();
+    let function = [vec![2], address(0x1000), address(0x1000)].concat();
+    let nested = [unit.clone(), function.clone(), vec![3; 8 << 20]].concat();
+    let holding = [vec![4], address(0x1000), address(0x1000)].concat().repeat(100_000);
+    let nested_around = [unit.clone(), function.clone(), holding].concat();
+    let functions = [unit.clone(), [5, 0, 0, 0, 0].repeat(500_000)].concat();
+    let calls = [unit, function, [6, 0, 0, 0, 0].repeat(500_000)].concat();
+    // A base address that changes nothing, again and again, and then nothing.
+    let empty = [u64::MAX, 1].map(u64::to_le_bytes).concat().repeat(400_000);
+    let full = [0x10_u64, 0x20].map(u64::to_le_bytes).concat().repeat(400_000);
+    for (what, info, ranges) in [
+        ("nested calls", &nested, &empty),
+        ("nested calls around the address", &nested_around, &empty),
+        ("functions of empty ranges", &functions, &empty),
+        ("functions of many ranges", &functions, &full),
+        ("calls of empty ranges", &calls, &empty),
+        ("calls of many ranges", &calls, &full),
+    ] {
+        let (elf, file) = dwarf_file(info, ranges);
+        bounded(what, &file, |file| {
+            let debug = Debug::read(&elf, file).unwrap().unwrap();
+            for vaddr in [0x1000, 0x1fff, 0x3000] {
+                let _ = debug.find(vaddr);
+            }
+        });
+    }
+}
+
+/// A file of DWARF 4 with these entries, which end as they may, and this list of ranges.
+fn dwarf_file(entries: &[u8], ranges: &[u8]) -> (Elf, Vec<u8>) {
+    // Code, tag, has children, then pairs of attribute and form (DWARF 4, figures 18, 20 and 21).
+    const ABBREVIATIONS: &[u8] = &[
+        1, 0x11, 1, 0x11, 1, 0x12, 7, 0, 0, // a unit from low to high
+        2, 0x2e, 1, 0x11, 1, 0x12, 7, 0, 0, // a function likewise
+        3, 0x1d, 1, 0, 0, // an inlined call without anything
+        4, 0x1d, 1, 0x11, 1, 0x12, 7, 0, 0, // an inlined call from low to high
+        5, 0x2e, 0, 0x55, 0x17, 0, 0, // a function of ranges
+        6, 0x1d, 0, 0x55, 0x17, 0, 0, // an inlined call of ranges
+        0,
+    ];
+    let length = (entries.len() as u32 + 7).to_le_bytes();
+    let header = [&length[..], &4_u16.to_le_bytes(), &0_u32.to_le_bytes(), &[8]].concat();
+    let mut file = Vec::new();
+    let mut elf = Elf { pointer_bytes: 8, ..Elf::default() };
+    let info = [header, entries.to_vec()].concat();
+    for (name, bytes) in
+        [(".debug_info", &*info), (".debug_abbrev", ABBREVIATIONS), (".debug_ranges", ranges)]
+    {
+        let start = file.len() as u64;
+        file.extend_from_slice(bytes);
+        let (name, file) = (name.to_owned(), start..file.len() as u64);
+        elf.sections.push(Section { name, kind: 1, flags: 0, vaddr: 0, file, link: 0, index: 0 });
+    }
+    (elf, file)
+}
