@@ -33,7 +33,9 @@ const fn slash_bits(word: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
     use super::*;
+    use std::format;
 
     fn of(path: &str) -> &str {
         let mut bytes = [0; TAIL_BYTES];

@@ -2,6 +2,7 @@
 //! bytes are none. One file per probe, with the names of `agent-ebpf/src/abi/`; nothing here panics.
 
 pub mod cgroup;
+pub mod cni;
 pub mod errno;
 pub mod exec;
 pub mod fact;
@@ -16,6 +17,7 @@ use slowpod_ebpf::abi::{
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 pub use cgroup::Cgroup;
+pub use cni::Cni;
 pub use exec::{Exec, ExecFail};
 pub use fact::Fact;
 
@@ -44,6 +46,8 @@ pub enum Event<'a> {
     Stack(Stack),
     /// Counts of what was not sent as records.
     Flood(Box<Flood>),
+    /// A program was started to do a CNI call.
+    Cni(Box<Cni>),
     /// A fact from outside the kernel.
     Fact(Box<Fact>),
 }
@@ -104,6 +108,7 @@ pub fn event(bytes: &[u8]) -> Result<(Header, Event<'_>), Garbled> {
         Kind::CgroupMove => Event::CgroupMove(fixed(bytes)?.0),
         Kind::Stack => Event::Stack(stack(bytes)?),
         Kind::Flood => Event::Flood(Box::new(fixed(bytes)?.0)),
+        Kind::Cni => Event::Cni(Box::new(cni::cni(bytes)?)),
         Kind::Fact => {
             Event::Fact(Box::new(fact::decode(bytes).map_err(|error| Garbled::Fact(error.to_string()))?))
         }

@@ -1,6 +1,7 @@
 //! Findings: what stands out, ranked by what it costs. In: a snapshot. Out: causes in plain words, each with
 //! its numbers, where to see them, and what usually helps. One file is one rule; all are in [`FINDINGS`].
 
+pub mod cni_slow;
 pub mod exec_storm;
 pub mod fixes;
 pub mod fork_storm;
@@ -31,6 +32,7 @@ pub struct Rule {
 /// Every rule.
 pub const FINDINGS: &[&Rule] = &[
     &exec_storm::RULE,
+    &cni_slow::RULE,
     &path_search::RULE,
     &fork_storm::RULE,
     &spawn_cost::RULE,

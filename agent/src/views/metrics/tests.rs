@@ -1,6 +1,6 @@
 use super::*;
 use crate::decode::fact::{Node, Probe, ProbeState};
-use crate::fold::totals::{LOOP_BOUNDS_S, Totals};
+use crate::fold::totals::{DURATION_BOUNDS_S, Totals};
 use crate::pipeline::{KernelPulse, ProgramCost};
 use slowpod_ebpf::abi::{Tally, split::Cause};
 use std::collections::{BTreeMap, BTreeSet};
@@ -91,7 +91,7 @@ fn names_say_unit_and_type_and_nobody_is_named_by_number() {
 fn durations_are_cumulative_and_end_at_infinity() {
     let page = page("d");
     let buckets: Vec<&str> = page.lines().filter(|line| line.contains("_duration_seconds_bucket")).collect();
-    assert_eq!(buckets.len(), LOOP_BOUNDS_S.len() + 1);
+    assert_eq!(buckets.len(), DURATION_BOUNDS_S.len() + 1);
     assert!(page.contains("slowpod_sync_loop_duration_seconds_bucket{daemon=\"d\",le=\"5\"} 0\n"));
     assert!(page.contains("slowpod_sync_loop_duration_seconds_bucket{daemon=\"d\",le=\"10\"} 1\n"));
     assert!(page.contains("slowpod_sync_loop_duration_seconds_bucket{daemon=\"d\",le=\"+Inf\"} 1\n"));
