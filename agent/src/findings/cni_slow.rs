@@ -117,9 +117,18 @@ fn finding(plugin: &Arc<str>, sums: &Sums<'_>) -> Option<Finding> {
             Some(((_, class), _)) => format!("{}.", fixes::fix(class)),
             None => "see the split of the slowest calls: it tells a lock, a disk, a network wait and a busy CPU apart.".into(),
         }],
-        evidence: vec![Evidence { view: "cni", query: format!("sandbox={}", slowest.work.container_id) }],
+        evidence: vec![Evidence { view: "cni", query: sandbox(&slowest.work.container_id) }],
         subject: Subject::Node,
     })
+}
+
+/// The view's filter for a sandbox; the id is whatever the caller wrote.
+fn sandbox(container_id: &str) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    if !container_id.is_empty() {
+        query.append_pair("sandbox", container_id);
+    }
+    query.finish()
 }
 
 fn per_call(spawns: u64, calls: u64) -> String {
