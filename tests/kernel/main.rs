@@ -1,4 +1,5 @@
 //! Tests on a live kernel: they need root.
 
+mod cni;
 mod facts;
 mod witnesses;

@@ -16,7 +16,7 @@ pub static RULE: Rule = Rule {
     find,
 };
 
-/// From this mean on a plugin's ADD is felt: a tenth of the five seconds that a pod's start may take (the SLI).
+/// When one ADD in ten takes so long, that is felt: a tenth of the five seconds that a pod's start may take (the SLI).
 const SLOW_NS: u64 = 500_000_000;
 /// A plugin that runs so many commands in each call stands out, however fast they are. The reference bridge with
 /// masquerading runs nine.
@@ -61,18 +61,22 @@ fn find(snapshot: &Snapshot) -> Vec<Finding> {
 fn finding(plugin: &Arc<str>, sums: &Sums<'_>) -> Option<Finding> {
     let calls = sums.calls.len() as u64;
     let mean_ns = sums.wall_ns / calls;
+    let mut walls: Vec<u64> = sums.calls.iter().map(|call| call.wall_ns(0)).collect();
+    walls.sort_unstable();
+    let p90_ns = walls[(walls.len() * 9).div_ceil(10) - 1];
     let helpers: u64 =
         sums.tree.iter().filter(|((delegated, _), _)| !delegated).map(|(_, row)| row.spawns).sum();
     let is_storm = helpers / calls >= HELPERS
         && sums.wall_ns >= HELPERS_NS
         && sums.busy_ns * 100 >= sums.wall_ns * HELPERS_PERCENT;
-    if mean_ns < SLOW_NS && !is_storm {
+    if p90_ns < SLOW_NS && !is_storm {
         return None;
     }
     let mut classes: Vec<_> = sums.tree.iter().collect();
     classes.sort_by_key(|(_, row)| Reverse(row.wall_ns));
     let slowest = sums.calls.iter().max_by_key(|call| call.wall_ns(0))?;
-    let each = format!("ADD of {plugin} takes {} on average", duration(mean_ns));
+    let each =
+        format!("ADD of {plugin} takes {} on average and {} at p90", duration(mean_ns), duration(p90_ns));
     let title = if is_storm {
         format!(
             "{each}, and runs {} commands each time, which fill {} of it",
@@ -102,13 +106,14 @@ fn finding(plugin: &Arc<str>, sums: &Sums<'_>) -> Option<Finding> {
     Some(Finding {
         rule: RULE.name,
         id: id(RULE.name, plugin, "add"),
-        severity: Severity::of(mean_ns),
+        severity: Severity::of(p90_ns),
         cost_ns: sums.wall_ns,
         title,
         detail,
         numbers: BTreeMap::from([
             ("calls", Number::Whole(calls)),
             ("mean_wall_ns", Number::Whole(mean_ns)),
+            ("p90_wall_ns", Number::Whole(p90_ns)),
             ("max_wall_ns", Number::Whole(slowest.wall_ns(0))),
             ("helpers", Number::Whole(helpers)),
             ("children_busy_ns", Number::Whole(sums.busy_ns)),
