@@ -9,7 +9,7 @@ use crate::capture::redact::ArgvMode;
 use crate::capture::{CaptureError, tape};
 use crate::decode::fact::{self, Fact};
 use crate::failure::Failure;
-use crate::pipeline::{self, Hub, KernelPulse, Live, ProgramCost};
+use crate::pipeline::{Hub, KernelPulse, Live, ProgramCost};
 use std::fs::{File, OpenOptions};
 use std::io::BufWriter;
 use std::os::unix::fs::OpenOptionsExt;
@@ -65,10 +65,11 @@ pub struct Tried {
 /// # Errors
 /// When the node cannot be attached to, or the tape cannot be made.
 pub fn start(options: Options) -> Result<Agent, Failure> {
-    let tape = options.tape.as_deref().map(make_tape).transpose()?;
     let root = Path::new("/");
     let layout = layout(root);
     let attached = attach::attach(&attach_options(&options, layout.as_ref())?)?;
+    // Not before: a tape that is there outlives an attach that fails.
+    let tape = options.tape.as_deref().map(make_tape).transpose()?;
     let probes: Vec<fact::Probe> = attached.verdicts.iter().map(probe_fact).collect();
     let mut source = LiveSource::new(Parts {
         rings: attached.rings,
@@ -160,7 +161,7 @@ fn run(
         batch.clear();
         let until_ns = if last { source.finish(&mut batch) } else { source.read(&mut batch)? };
         if let Some(tape) = &mut tape {
-            tape.write(&batch)?;
+            tape.write(&batch).map_err(CaptureError::TapeWrite)?;
         }
         live.take(until_ns, &batch, || kernel_pulse(source));
         if last {
@@ -172,7 +173,7 @@ fn run(
         }
     }
     if let Some(tape) = tape {
-        tape.finish()?;
+        tape.finish().map_err(CaptureError::TapeWrite)?;
     }
     Ok(())
 }
@@ -227,19 +228,19 @@ fn layout(root: &Path) -> Option<Layout> {
     }
 }
 
-/// Makes the tape's file. It holds command lines, so only its owner may read it; a file that is there is not
-/// overwritten through a link.
+/// Makes the tape's file. It holds command lines, so only its owner may read it. A tape that is there is replaced,
+/// not written into: it may have been made by others, or for others to read.
 fn make_tape(path: &Path) -> Result<tape::Writer<BufWriter<File>>, Failure> {
-    let opened = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(path);
-    let file =
-        opened.map_err(|error| Failure::Failed(format!("cannot write {}: {error}", path.display())))?;
-    Ok(tape::Writer::new(BufWriter::new(file))?)
+    let cannot =
+        |why: &dyn std::fmt::Display| Failure::Failed(format!("cannot write {}: {why}", path.display()));
+    match path.symlink_metadata() {
+        Ok(there) if there.is_file() => std::fs::remove_file(path).map_err(|error| cannot(&error))?,
+        Ok(_) => return Err(cannot(&"it is no plain file, and nothing else is written through or replaced")),
+        Err(_) => {}
+    }
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let file = made.map_err(|error| cannot(&error))?;
+    tape::Writer::new(BufWriter::new(file)).map_err(|error| cannot(&error))
 }
 
 fn probe_fact(verdict: &Verdict) -> fact::Probe {

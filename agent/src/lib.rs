@@ -22,6 +22,7 @@ pub mod decode;
 pub mod enrich;
 pub mod failure;
 pub mod findings;
+pub mod flux;
 pub mod fold;
 pub mod pipeline;
 pub mod views;

@@ -230,6 +230,9 @@ pub fn keyframe(state: &State, now_ns: u64) -> Vec<u8> {
     for process in state.processes.iter() {
         tell(now_ns, &Fact::Process(Box::new(process_fact(process))));
     }
+    for symbols in state.symbols.facts() {
+        tell(now_ns, &Fact::Symbols(symbols));
+    }
     state.stacks.iter().for_each(|stack| crate::capture::stack_record(stack, &mut out));
     out
 }

@@ -8,8 +8,9 @@ use slowpod::cli::tables;
 use slowpod::fold::{Limits, Snapshot, State, Window};
 use slowpod::views::{self, Query};
 use slowpod::{decode, pipeline};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
 /// Set to rewrite the golden files from what the code says now; then read the difference.
 const UPDATE: &str = "UPDATE_GOLDEN";
@@ -66,9 +67,16 @@ pub fn answer(scene: &Scene, view: &str, query: &str) -> Value {
     serde_json::from_slice(&render(&snapshot(scene), view, query)).expect("answers are JSON")
 }
 
-/// A view's answer about the scene of this name.
+/// A view's answer about the scene of this name, which is played once for all tests.
 pub fn answer_of(name: &str, view: &str, query: &str) -> Value {
-    answer(&Scene::load(name), view, query)
+    static PLAYED: Mutex<BTreeMap<String, Arc<Snapshot>>> = Mutex::new(BTreeMap::new());
+    let known = PLAYED.lock().expect("no test panics in here").get(name).cloned();
+    let snapshot = known.unwrap_or_else(|| {
+        let played = Arc::new(snapshot(&Scene::load(name)));
+        PLAYED.lock().expect("no test panics in here").insert(name.to_owned(), played.clone());
+        played
+    });
+    serde_json::from_slice(&render(&snapshot, view, query)).expect("answers are JSON")
 }
 
 /// Compares every answer that a scene shows with its golden file.

@@ -1,5 +1,6 @@
 //! What the tests have in common: programs to watch, and what they say of themselves.
 
+pub mod agent;
 pub mod check;
 pub mod made_up;
 pub mod netns;

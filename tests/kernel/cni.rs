@@ -1,67 +1,26 @@
 //! CNI calls on this machine's kernel: every plugin process seen once, with what its environment said.
 
+use harness::agent;
+use harness::agent::Agent;
 use harness::netns::die_with_test;
 use harness::truth::Truth;
 use slowpod::client;
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// How long records may take to show up in an answer.
-const SHOWN_MAX: Duration = Duration::from_secs(20);
-
-/// `slowpod run` as a process. Ended when dropped.
-struct AgentProcess {
-    child: Child,
-    address: String,
-}
-
-impl AgentProcess {
-    fn start() -> AgentProcess {
-        let beside = || Path::new(env!("CARGO_BIN_EXE_workload")).with_file_name("slowpod");
-        let binary = std::env::var_os("SLOWPOD_BIN").map_or_else(beside, PathBuf::from);
-        let mut command = Command::new(binary);
-        command.args(["run", "--listen", "127.0.0.1:0"]).stdin(Stdio::null()).stderr(Stdio::piped());
-        let mut child = die_with_test(&mut command).spawn().expect("the agent starts");
-        let mut lines = BufReader::new(child.stderr.take().expect("stderr was piped")).lines();
-        let address = lines
-            .by_ref()
-            .map_while(Result::ok)
-            .find_map(|line| line.split("http://").nth(1).map(|rest| rest.trim_end_matches('/').to_owned()));
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| eprintln!("agent: {line}")));
-        AgentProcess { child, address: address.expect("the agent says where it listens") }
-    }
-
-    /// The calls of pods whose UID begins so, once there are `count` that have ended; all of the answer.
-    fn calls(&self, pods: &str, count: usize) -> (Vec<Truth>, Truth) {
-        let begun = Instant::now();
-        loop {
-            let body = client::get(&self.address, "/api/v1/cni?seconds=300&limit=20000").expect("an answer");
-            let answer = Truth::new(serde_json::from_slice(&body).expect("JSON"));
-            let is_its = |call: &Truth| {
-                let uid = call.at("/identity").get("pod_uid").and_then(|uid| uid.as_str());
-                uid.is_some_and(|uid| uid.starts_with(pods))
-            };
-            let calls: Vec<Truth> = answer.list("/calls").into_iter().filter(is_its).collect();
-            let ended = calls.iter().filter(|call| call.text("/state") == "ended").count();
-            if ended >= count {
-                // One more than there should be would come no later than the last of them.
-                return (calls, answer);
-            }
-            assert!(begun.elapsed() < SHOWN_MAX, "{ended} of {count} calls are shown");
-            std::thread::sleep(Duration::from_millis(200));
-        }
-    }
-}
-
-impl Drop for AgentProcess {
-    fn drop(&mut self) {
-        // SAFETY: plain numbers; the child is not yet reaped, so the pid is its own.
-        unsafe { libc::kill(self.child.id() as libc::pid_t, libc::SIGTERM) };
-        let _ = self.child.wait();
-    }
+/// The calls of pods whose UID begins so, once `count` have ended, and the whole answer.
+fn calls_of(agent: &Agent, pods: &str, count: usize) -> (Vec<Truth>, Truth) {
+    let is_its = |call: &Truth| {
+        let uid = call.at("/identity").get("pod_uid").and_then(|uid| uid.as_str());
+        uid.is_some_and(|uid| uid.starts_with(pods))
+    };
+    let own = |answer: &Truth| answer.list("/calls").into_iter().filter(is_its).collect::<Vec<_>>();
+    let answer = agent.view_when("cni?seconds=300&limit=20000", |answer| {
+        own(answer).iter().filter(|call| call.text("/state") == "ended").count() >= count
+    });
+    (own(&answer), answer)
 }
 
 /// Pseudo-random numbers, the same in every run.
@@ -133,7 +92,7 @@ fn every_call_is_seen_once_with_its_pod_its_tree_and_its_end() {
         "bridge",
         &format!("{folder_text}/ipam || exit 9\n/bin/true\n/bin/true\n/bin/sleep 0.02\nexit $PLUGIN_CODE"),
     );
-    let agent = AgentProcess::start();
+    let agent = agent!();
     let mut random = Random(42);
     let marker = format!("{:08x}", std::process::id());
     let mut running = Vec::new();
@@ -158,7 +117,7 @@ fn every_call_is_seen_once_with_its_pod_its_tree_and_its_end() {
     }
     collect(&mut running);
 
-    let (calls, answer) = agent.calls(&marker, 2 * PODS);
+    let (calls, answer) = calls_of(&agent, &marker, 2 * PODS);
     assert_eq!(calls.len(), 2 * PODS, "each plugin and its IPAM once");
     for pod in 0..PODS {
         let uid = format!("{marker}-0000-4000-8000-{pod:012x}");
@@ -202,7 +161,7 @@ fn every_call_is_seen_once_with_its_pod_its_tree_and_its_end() {
     assert!(answer.at("/completeness/lost").as_object().is_some_and(serde_json::Map::is_empty), "{answer}");
     // Metrics renew every second.
     std::thread::sleep(Duration::from_secs(3));
-    let metrics = client::get(&agent.address, "/metrics").expect("metrics");
+    let metrics = client::get(agent.address(), "/metrics").expect("metrics");
     let metrics = String::from_utf8(metrics).expect("UTF-8");
     for series in [
         "slowpod_cni_call_duration_seconds_count{command=\"ADD\",plugin=\"bridge\"}",
@@ -219,7 +178,7 @@ fn the_reference_plugins_are_seen_exactly_when_twenty_run_at_once() {
     const PODS: usize = 20;
     let plugins = Path::new("/usr/lib/cni/bridge");
     assert!(plugins.exists(), "no {}: apt-get install containernetworking-plugins", plugins.display());
-    let agent = AgentProcess::start();
+    let agent = agent!();
     let folder = tempfile::tempdir().expect("a folder");
     let marker = format!("real{:08x}", std::process::id());
     let mut command = Command::new("/usr/bin/unshare");
@@ -228,7 +187,7 @@ fn the_reference_plugins_are_seen_exactly_when_twenty_run_at_once() {
     let status = die_with_test(&mut command).status().expect("a shell");
     assert!(status.success(), "{status}");
 
-    let (calls, answer) = agent.calls(&marker, 4 * PODS);
+    let (calls, answer) = calls_of(&agent, &marker, 4 * PODS);
     assert_eq!(calls.len(), 4 * PODS);
     for pod in 0..PODS {
         let sandbox = format!("{marker}-{pod}");
@@ -246,8 +205,8 @@ fn the_reference_plugins_are_seen_exactly_when_twenty_run_at_once() {
             assert_eq!(call.text("/netns"), format!("/run/netns/n{pod}"));
             assert_eq!(call.text("/pod"), format!("web-{pod}"));
             let split = |name: &str| call.number(&format!("/split/{name}"));
-            let (sum_ns, wall_ns) =
-                (split("on_cpu_ns") + split("runnable_ns") + split("blocked_ns"), call.number("/wall_ns"));
+            let parts_ns = split("on_cpu_ns") + split("runnable_ns") + split("blocked_ns");
+            let (sum_ns, wall_ns) = (parts_ns + call.number("/ending_ns"), call.number("/wall_ns"));
             assert!(sum_ns.abs_diff(wall_ns) * 100 <= wall_ns, "{sum_ns} of {wall_ns}: {call}");
         }
     }

@@ -44,7 +44,8 @@ pub struct Exec {
 }
 const _: () = assert!(size_of::<Exec>() == 88);
 
-/// The file was a `#!` script: argv holds the interpreter, then the script's path, then the arguments.
+/// The file was run by an interpreter: a `#!` script (argv holds the interpreter, then the script's path, then the
+/// arguments), or a format that binfmt_misc knows.
 pub const FLAG_SCRIPT: u32 = 1;
 /// The path was longer than [`PATH_BYTES`].
 pub const FLAG_PATH_CUT: u32 = 2;

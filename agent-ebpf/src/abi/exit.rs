@@ -14,7 +14,7 @@ pub struct Exit {
     pub task: Task,
     /// Who spawned it.
     pub spawner: Task,
-    /// Its cgroup id when it ended.
+    /// Its cgroup id when its last thread began to exit.
     pub cgroup_id: u64,
     /// When it was spawned (monotonic ns), as in its [`super::spawn::Spawn`] record.
     pub spawned_ns: u64,
@@ -23,7 +23,7 @@ pub struct Exit {
     /// When the last thread began to exit (`sched_process_exit`); what follows is teardown.
     pub exiting_ns: u64,
     /// The main thread's split, from spawn to its own end. For a process with one thread this adds up to the
-    /// wall time.
+    /// wall time. After an exec by another thread that thread is the main one, and this begins with its birth.
     pub main: Split,
     /// All threads together, main included. Adds up to `thread_ns`.
     pub threads: Split,
@@ -41,7 +41,7 @@ pub struct Exit {
     pub flags: u32,
     /// Zero.
     pub reserved: u32,
-    /// Last comm.
+    /// The main thread's last comm.
     pub comm: [u8; COMM_BYTES],
 }
 const _: () = assert!(size_of::<Exit>() == 352);

@@ -42,7 +42,7 @@ pub struct NetlinkSend {
     pub protocol: u16,
     /// Positive errno of the last failed send; 0 = none.
     pub errno: u16,
-    /// Bits: [`FLAG_WALK_CUT`], [`FLAG_UNREAD`].
+    /// Bits: [`FLAG_WALK_CUT`], [`FLAG_UNREAD`], [`FLAG_UNTIMED`].
     pub flags: u32,
     /// Message types, batch markers left out.
     pub types: [TypeCount; TYPES],
@@ -57,9 +57,10 @@ const _: () = assert!(size_of::<NetlinkSend>() == 128);
 
 /// The send held more messages than the program walks: the counts are a lower bound.
 pub const FLAG_WALK_CUT: u32 = 1;
-/// The messages could not be read: bytes are right, types are missing.
+/// The messages could not be read to the end: bytes are right, types are missing.
 pub const FLAG_UNREAD: u32 = 2;
-/// The protocol had no start hook: `inside_ns` was not measured.
+/// The start of the send was not seen (it was none of sendmsg and sendto, or the first one of its thread):
+/// `inside_ns` was not measured.
 pub const FLAG_UNTIMED: u32 = 4;
 
 /// The kernel refused a request: an `NLMSG_ERROR` with a non-zero error that a process received.

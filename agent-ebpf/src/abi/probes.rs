@@ -82,7 +82,12 @@ pub const PROBES: &[Probe] = &[
         rungs: &[Rung {
             name: "sched_process_exit",
             programs: &[program("process_exit", Hook::TpBtf("sched_process_exit"))],
-            fields: &["OFF_TASK_EXIT_CODE", "OFF_TASK_SIGNAL"],
+            fields: &[
+                "OFF_TASK_EXIT_CODE",
+                "OFF_TASK_SIGNAL",
+                "OFF_SIGNAL_FLAGS",
+                "OFF_SIGNAL_GROUP_EXIT_CODE",
+            ],
         }],
     },
     Probe {
@@ -93,7 +98,15 @@ pub const PROBES: &[Probe] = &[
             Rung {
                 name: "sched_switch with the kernel's queue clock",
                 programs: &[program("sched_switch", Hook::TpBtf("sched_switch"))],
-                fields: &["OFF_TASK_LAST_QUEUED", "OFF_TASK_CFS_RQ", "OFF_CFS_RQ_RQ", "OFF_RQ_CLOCK"],
+                fields: &[
+                    "OFF_TASK_PID",
+                    "OFF_TASK_STATE",
+                    "OFF_TASK_LAST_QUEUED",
+                    "OFF_TASK_RUN_DELAY",
+                    "OFF_TASK_CFS_RQ",
+                    "OFF_CFS_RQ_RQ",
+                    "OFF_RQ_CLOCK",
+                ],
             },
             Rung {
                 name: "sched_switch with wake-up hooks",
@@ -101,7 +114,7 @@ pub const PROBES: &[Probe] = &[
                     program("sched_wakeup", Hook::TpBtf("sched_wakeup")),
                     program("sched_switch", Hook::TpBtf("sched_switch")),
                 ],
-                fields: &[],
+                fields: &["OFF_TASK_PID", "OFF_TASK_STATE"],
             },
         ],
     },
@@ -116,7 +129,7 @@ pub const PROBES: &[Probe] = &[
                 program("wait4_exit", Hook::Tracepoint("syscalls", "sys_exit_wait4")),
                 program("waitid_exit", Hook::Tracepoint("syscalls", "sys_exit_waitid")),
             ],
-            fields: &["OFF_REGS_ARG0"],
+            fields: &["OFF_REGS_ARG1", "OFF_REGS_ARG2", "OFF_REGS_ARG3"],
         }],
     },
     Probe {
@@ -150,7 +163,7 @@ pub const PROBES: &[Probe] = &[
                 program("execve_exit", Hook::Tracepoint("syscalls", "sys_exit_execve")),
                 maybe("execveat_exit", Hook::Tracepoint("syscalls", "sys_exit_execveat")),
             ],
-            fields: &["OFF_REGS_ARG0"],
+            fields: &["OFF_REGS_ARG0", "OFF_REGS_ARG1"],
         }],
     },
     Probe {
@@ -175,7 +188,14 @@ pub const PROBES: &[Probe] = &[
         rungs: &[Rung {
             name: "sched_process_fork",
             programs: &[program("process_fork", Hook::TpBtf("sched_process_fork"))],
-            fields: &["OFF_TASK_PID", "OFF_TASK_TGID", "OFF_TASK_START_BOOTTIME", "OFF_TASK_GROUP_LEADER"],
+            fields: &[
+                "OFF_TASK_PID",
+                "OFF_TASK_TGID",
+                "OFF_TASK_MM",
+                "OFF_TASK_SIGNAL",
+                "OFF_TASK_START_BOOTTIME",
+                "OFF_TASK_GROUP_LEADER",
+            ],
         }],
     },
     Probe {
@@ -197,7 +217,7 @@ pub const PROBES: &[Probe] = &[
                     program("netlink_send_kprobe", Hook::Kprobe("netlink_sendmsg")),
                     program("netlink_send_kretprobe", Hook::Kretprobe("netlink_sendmsg")),
                 ],
-                fields: &["OFF_SK_PROTOCOL", "OFF_SOCKET_SK"],
+                fields: &["OFF_SK_PROTOCOL", "OFF_SOCKET_SK", "OFF_REGS_CALL_ARG0", "OFF_REGS_CALL_RESULT"],
             },
             Rung {
                 name: "sock_send_length with sys_enter_sendmsg and _sendto",
@@ -206,7 +226,7 @@ pub const PROBES: &[Probe] = &[
                     program("netlink_sendto_enter", Hook::Tracepoint("syscalls", "sys_enter_sendto")),
                     program("netlink_send_length", Hook::TpBtf("sock_send_length")),
                 ],
-                fields: &["OFF_SK_PROTOCOL", "OFF_SK_FAMILY", "OFF_REGS_ARG0"],
+                fields: &["OFF_SK_PROTOCOL", "OFF_SK_FAMILY"],
             },
         ],
     },
@@ -217,7 +237,7 @@ pub const PROBES: &[Probe] = &[
         rungs: &[Rung {
             name: "sock_recv_length",
             programs: &[program("netlink_recv_length", Hook::TpBtf("sock_recv_length"))],
-            fields: &["OFF_SK_PROTOCOL", "OFF_SK_FAMILY", "OFF_REGS_ARG0"],
+            fields: &["OFF_SK_PROTOCOL", "OFF_SK_FAMILY", "OFF_REGS_SYSCALL", "OFF_REGS_ARG1"],
         }],
     },
     Probe {
@@ -231,7 +251,7 @@ pub const PROBES: &[Probe] = &[
                 program("cgroup_gone", Hook::TpBtf("cgroup_rmdir")),
                 program("cgroup_moved", Hook::TpBtf("cgroup_attach_task")),
             ],
-            fields: &["OFF_CGROUP_KN", "OFF_KN_ID"],
+            fields: &["OFF_CGROUP_KN", "OFF_KN_ID", "OFF_CGROUP_ROOT", "OFF_CGROUP_ROOT_HIERARCHY"],
         }],
     },
 ];

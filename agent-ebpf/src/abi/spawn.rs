@@ -20,7 +20,7 @@ pub struct Spawn {
     pub cgroup_id: u64,
     /// The spawner's user stack at this moment, as a [`super::stack::Stack::id`]; 0 = none.
     pub user_stack: u64,
-    /// The spawner's kernel stack, likewise.
+    /// The spawner's kernel stack, likewise: the way from its system call to the fork, walked once per call number.
     pub kernel_stack: u64,
     /// Bits: [`FLAG_THREAD`], [`FLAG_SHARES_MEMORY`].
     pub flags: u32,

@@ -68,7 +68,7 @@ pub fn process_exec(ctx: BtfTracePointContext) -> i32 {
     let whole = unsafe { &mut *whole };
     let now = now_ns();
     if let Some(process) = tables::process_of(task) {
-        remember(process, task, old_tid, program, whole, now);
+        remember(process, program, whole, now);
         if process.detail == 0 {
             ring::only_count(Kind::Exec);
             return 0;
@@ -80,20 +80,9 @@ pub fn process_exec(ctx: BtfTracePointContext) -> i32 {
 
 /// Keeps in the process's row what its exit and the exact counts will need.
 #[inline(always)]
-fn remember(
-    process: &mut ProcessRow,
-    task: *const TaskStruct,
-    old_tid: u32,
-    program: *const Binprm,
-    whole: &mut WholeExec,
-    now: u64,
-) {
+fn remember(process: &mut ProcessRow, program: *const Binprm, whole: &mut WholeExec, now: u64) {
     process.exec_ns = now;
     process.execs += 1;
-    if old_tid != process.main_tid {
-        // Another thread has taken the leader's place and pid; its time is the main thread's from now on.
-        process.main_tid = identity(task).tid;
-    }
     if let Some(name) = OFF_BPRM_FILENAME.of(program) {
         base_name(&mut process.binary, name, whole);
     }

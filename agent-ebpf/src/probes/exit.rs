@@ -1,6 +1,11 @@
 //! Ends of threads and processes.
 
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{
+    macros::{btf_tracepoint, map},
+    maps::LruHashMap,
+    programs::BtfTracePointContext,
+};
+use core::ptr;
 use slowpod_ebpf::abi::{
     Kind,
     exit::{Exit, FLAG_SPLIT_PARTIAL},
@@ -11,7 +16,7 @@ use super::{
     flood,
     kernel::{
         OFF_SIGNAL_FLAGS, OFF_SIGNAL_GROUP_EXIT_CODE, OFF_TASK_EXIT_CODE, OFF_TASK_PID, OFF_TASK_SIGNAL,
-        OFF_TASK_TGID, TaskStruct, add, cgroup_id, comm, now_ns, take_one,
+        OFF_TASK_TGID, TaskStruct, add, cgroup_id, comm, now_ns,
     },
     ring::{self, Ring},
     tables::{self, ProcessRow, TaskRow},
@@ -26,6 +31,9 @@ pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
     let task: *const TaskStruct = ctx.arg(0);
     if let Some(process) = tables::process_of(task) {
         process.exiting_ns = now_ns();
+        if is_main(task) {
+            process.comm = comm(task);
+        }
         process.cgroup_id = cgroup_id(task);
         if let Some(status) = wait_status(task) {
             process.status = status;
@@ -41,7 +49,12 @@ fn wait_status(task: *const TaskStruct) -> Option<u32> {
     if OFF_SIGNAL_FLAGS.probe(signal)? & SIGNAL_GROUP_EXIT != 0 {
         return OFF_SIGNAL_GROUP_EXIT_CODE.probe(signal);
     }
-    if OFF_TASK_PID.of(task)? == OFF_TASK_TGID.of(task)? { OFF_TASK_EXIT_CODE.of(task) } else { None }
+    if is_main(task) { OFF_TASK_EXIT_CODE.of(task) } else { None }
+}
+
+#[inline(always)]
+fn is_main(task: *const TaskStruct) -> bool {
+    OFF_TASK_PID.of(task) == OFF_TASK_TGID.of(task)
 }
 
 /// A tracked thread has left the CPU for good. Runs inside the scheduler: nothing here may sleep.
@@ -53,15 +66,43 @@ pub fn thread_ended(task: *const TaskStruct, key: u64, row: &mut TaskRow, now: u
     {
         add_split(&raw mut process.threads, &row.split);
         add(&raw mut process.thread_ns, now.wrapping_sub(row.begun_ns));
-        if OFF_TASK_PID.of(task).unwrap_or(0) == process.main_tid {
+        // After an exec by another thread that one has the leader's place and pid.
+        if is_main(task) {
             process.main = row.split;
         }
-        if take_one(&raw mut process.alive) == 0 {
-            process_ended(task, process, now);
+        if is_last(process_key, process) {
+            process_ended(process, now);
             tables::remove_process(process_key);
         }
     }
     tables::remove_task(key);
+}
+
+/// Which process: its key, which may come again, and its birth.
+#[repr(C)]
+struct Ended {
+    process: u64,
+    spawned_ns: u64,
+}
+
+/// Processes with several threads that have ended lately. Of threads that end at the same time, the one that
+/// puts its process in here is the last. (An atomic decrement that hands back what is left would do, but takes
+/// Linux 5.12.) The oldest are forgotten.
+#[map]
+static ENDED: LruHashMap<Ended, u32> = LruHashMap::with_max_entries(1024, 0);
+
+/// Takes a thread off its process, and tells whether it was the last.
+#[inline(always)]
+fn is_last(key: u64, process: &mut ProcessRow) -> bool {
+    if process.thread_count == 1 {
+        return true;
+    }
+    let ended = Ended { process: key, spawned_ns: process.spawned_ns };
+    let alive = &raw mut process.alive;
+    add(alive, u64::MAX);
+    const BPF_NOEXIST: u64 = 1;
+    // SAFETY: a field of a map value, just written by the line above and by other CPUs.
+    unsafe { ptr::read_volatile(alive) == 0 && ENDED.insert(&ended, &1, BPF_NOEXIST).is_ok() }
 }
 
 #[inline(always)]
@@ -77,7 +118,7 @@ fn add_split(sum: *mut Split, part: &Split) {
 }
 
 #[inline(always)]
-fn process_ended(task: *const TaskStruct, process: &mut ProcessRow, now: u64) {
+fn process_ended(process: &ProcessRow, now: u64) {
     if process.detail == 0 {
         ring::only_count(Kind::Exit);
         flood::count(process, now, flood::Why::OnlyCounted);
@@ -102,7 +143,7 @@ fn process_ended(task: *const TaskStruct, process: &mut ProcessRow, now: u64) {
             (*record).exec_fails = process.exec_fails;
             (*record).flags = if process.partial != 0 { FLAG_SPLIT_PARTIAL } else { 0 };
             (*record).reserved = 0;
-            (*record).comm = comm(task);
+            (*record).comm = process.comm;
         }
     });
     if !sent {

@@ -14,7 +14,7 @@ use aya_ebpf::{
 use core::{arch::asm, marker::PhantomData, mem::MaybeUninit, ptr};
 use slowpod_ebpf::{
     abi::{COMM_BYTES, Task, offsets::MISSING},
-    rules::verifier::opaque,
+    rules::{comm::up_to_nul, verifier::opaque},
 };
 
 use super::settings;
@@ -229,7 +229,7 @@ pub fn is_own(task: *const TaskStruct) -> bool {
 /// A thread's comm.
 #[inline(always)]
 pub fn comm(task: *const TaskStruct) -> [u8; COMM_BYTES] {
-    let words = OFF_TASK_COMM.of(task).unwrap_or([0; 2]);
+    let words = up_to_nul(OFF_TASK_COMM.of(task).unwrap_or([0; 2]));
     // SAFETY: plain bytes of the same size.
     unsafe { core::mem::transmute::<[u64; 2], [u8; COMM_BYTES]>(words) }
 }
@@ -268,15 +268,4 @@ pub fn innermost_pid(task: *const TaskStruct) -> Option<(u32, *const PidNs)> {
 pub fn add(number: *mut u64, amount: u64) {
     // SAFETY: one atomic add; the verifier checks the address.
     unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) number, in(reg) amount, options(nostack)) };
-}
-
-/// Takes one from a number in a map, and says what is left.
-#[inline(always)]
-pub fn take_one(number: *mut u64) -> u64 {
-    let mut before = u64::MAX;
-    // SAFETY: one atomic add of -1; the verifier checks the address.
-    unsafe {
-        asm!("{1} = atomic_fetch_add((u64 *)({0} + 0), {1})", in(reg) number, inout(reg) before, options(nostack));
-    }
-    before.wrapping_sub(1)
 }

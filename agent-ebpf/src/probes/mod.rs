@@ -1,6 +1,7 @@
 //! The kernel programs: one file per probe, with the names of `abi/`. Beside them, what they share:
 //! `kernel` (fields of kernel structures), `settings`, `tables` (what is kept per thread and per process),
-//! `ring` (submitting and counting losses), `blocked` (why a thread went to sleep) and `text` (copying paths).
+//! `ring` (submitting and counting losses), `blocked` (why a thread went to sleep), `messages` (netlink messages in
+//! their sender's memory) and `text` (copying paths).
 
 mod blocked;
 mod cgroup;
@@ -9,6 +10,7 @@ mod exec;
 mod exit;
 mod flood;
 mod kernel;
+mod messages;
 mod netlink;
 mod reap;
 mod ring;

@@ -4,8 +4,8 @@
 //! sender's own buffers, which the system call's arguments point to; so every rung shares all but the hooks.
 
 use aya_ebpf::{
-    macros::{btf_tracepoint, fentry, fexit, kprobe, kretprobe, map, tracepoint},
-    maps::PerCpuArray,
+    EbpfContext,
+    macros::{btf_tracepoint, fentry, fexit, kprobe, kretprobe, tracepoint},
     programs::{
         BtfTracePointContext, FEntryContext, FExitContext, ProbeContext, RetProbeContext, TracePointContext,
     },
@@ -13,46 +13,27 @@ use aya_ebpf::{
 use slowpod_ebpf::{
     abi::{
         Header, Kind, Miss,
-        netlink::{FLAG_UNREAD, FLAG_UNTIMED, FLAG_WALK_CUT, NetlinkError, NetlinkSend, TYPES, TypeCount},
+        netlink::{FLAG_UNREAD, FLAG_UNTIMED, NetlinkError, NetlinkSend},
     },
     rules::{
         cause::AF_NETLINK,
-        netlink::{self as rules, HEADER_BYTES, NETLINK_GENERIC, NLMSG_ERROR, SendCall, WALK_MAX},
+        netlink::{self as rules, HEADER_BYTES, NLMSG_ERROR, SendCall},
         verifier::opaque,
     },
 };
 
 use super::{
     kernel::{
-        OFF_REGS_ARG1, OFF_REGS_ARG2, OFF_REGS_CALL_ARG0, OFF_REGS_CALL_RESULT, OFF_REGS_SYSCALL,
-        OFF_SK_FAMILY, OFF_SK_PROTOCOL, OFF_SOCKET_SK, Regs, Sock, Socket, TaskStruct, address, cgroup_id,
-        comm, current, entry_regs, identity, is_own, is_user, now_ns,
+        OFF_REGS_ARG2, OFF_REGS_CALL_ARG0, OFF_REGS_CALL_RESULT, OFF_SK_FAMILY, OFF_SK_PROTOCOL,
+        OFF_SOCKET_SK, Regs, Sock, Socket, TaskStruct, address, cgroup_id, comm, current, entry_regs,
+        identity, is_own, is_user, now_ns,
     },
+    messages::{self, MessageHeader},
     ring::{self, Ring},
-    settings, tables,
+    tables,
     text::user_value,
 };
-use aya_ebpf::EbpfContext;
 
-/// A record and the state of the walk that fills it.
-#[repr(C)]
-struct Whole {
-    record: NetlinkSend,
-    buffers: Buffers,
-}
-
-#[map]
-static SEND_SCRATCH: PerCpuArray<Whole> = PerCpuArray::with_max_entries(1, 0);
-
-/// In `struct msghdr`: the array of `struct iovec`, and its length.
-const MSGHDR_IOV: u64 = 16;
-const MSGHDR_IOVLEN: u64 = 24;
-/// Size of `struct mmsghdr`.
-const MMSGHDR_BYTES: u64 = 64;
-/// Size of `struct iovec`.
-const IOVEC_BYTES: u64 = 16;
-/// Most pieces of a send that are looked into; the programs this is for use one, or one per page of messages.
-const PIECES_MAX: usize = 16;
 /// Most messages of one receive that are looked at: refusals come alone or first.
 const ANSWERS_MAX: usize = 4;
 /// `MSG_PEEK` of `linux/socket.h`: the message will be received again.
@@ -156,11 +137,9 @@ fn end(task: *const TaskStruct, protocol: u16, result: i32, timed: Timed) {
         return;
     }
     let now = now_ns();
-    let Some(whole) = SEND_SCRATCH.get_ptr_mut(0) else { return };
-    // SAFETY: this CPU's scratch; one program of one rung uses it, and it does not interrupt itself.
-    let whole = unsafe { &mut *whole };
+    let Some(sending) = messages::sending() else { return };
     let regs = entry_regs(task);
-    let call = regs.and_then(|regs| send_call(OFF_REGS_SYSCALL.of(regs)? as u32));
+    let call = regs.and_then(messages::send_call);
     let mut flags = 0;
     let (mut inside_ns, mut index) = (0, 0);
     if let Some(row) = tables::track_current(task, now) {
@@ -178,20 +157,15 @@ fn end(task: *const TaskStruct, protocol: u16, result: i32, timed: Timed) {
             row.sendmmsg_index = if result < 0 || index + 1 >= count { 0 } else { index as u32 + 1 };
         }
     }
-    whole.record.types = [TypeCount::default(); TYPES];
-    whole.record.other_messages = 0;
-    match regs.zip(call).and_then(|(regs, call)| buffers(regs, call, index)) {
-        Some(buffers) => {
-            whole.buffers = buffers;
-            flags |= walk(protocol);
-        }
-        None => flags |= FLAG_UNREAD,
-    }
+    flags |= match regs.zip(call) {
+        Some((regs, call)) => messages::count(sending, regs, call, index, protocol),
+        None => FLAG_UNREAD,
+    };
     if flags & FLAG_UNREAD != 0 {
         ring::miss(Miss::UserRead);
     }
     let len = size_of::<NetlinkSend>() as u64;
-    let record = &mut whole.record;
+    let record = &mut sending.record;
     record.header = Header { ktime_ns: now, kind: Kind::NetlinkSend as u32, len_bytes: len as u32 };
     record.task = identity(task);
     record.cgroup_id = cgroup_id(task);
@@ -205,139 +179,6 @@ fn end(task: *const TaskStruct, protocol: u16, result: i32, timed: Timed) {
     record.reserved = 0;
     record.comm = comm(task);
     ring::send_bytes(Ring::Netlink, Kind::NetlinkSend, (&raw const *record).cast(), len);
-}
-
-/// Which of the sending system calls a number is.
-#[inline(always)]
-fn send_call(number: u32) -> Option<SendCall> {
-    let calls = settings::SET_SEND_CALLS.load();
-    if number == calls[SendCall::Sendmsg as usize] {
-        Some(SendCall::Sendmsg)
-    } else if number == calls[SendCall::Sendto as usize] {
-        Some(SendCall::Sendto)
-    } else if number == calls[SendCall::Write as usize] {
-        Some(SendCall::Write)
-    } else if number == calls[SendCall::Writev as usize] {
-        Some(SendCall::Writev)
-    } else if number == calls[SendCall::Sendmmsg as usize] {
-        Some(SendCall::Sendmmsg)
-    } else {
-        None
-    }
-}
-
-/// Memory of the running process that holds messages: what is left of one piece, then more pieces.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Buffers {
-    /// Where the next message begins.
-    at: u64,
-    /// End of the present piece.
-    end: u64,
-    /// The next `struct iovec`, and how many there are.
-    next: u64,
-    left: u64,
-}
-
-/// The buffers of the send that is ending.
-#[inline(always)]
-fn buffers(regs: *const Regs, call: SendCall, index: u64) -> Option<Buffers> {
-    let (second, third) = (OFF_REGS_ARG1.of(regs)?, OFF_REGS_ARG2.of(regs)?);
-    match call {
-        SendCall::Sendmsg => message_buffers(second),
-        SendCall::Sendmmsg => message_buffers(second + index * MMSGHDR_BYTES),
-        SendCall::Writev => Some(Buffers { at: 0, end: 0, next: second, left: third }),
-        SendCall::Sendto | SendCall::Write => {
-            Some(Buffers { at: second, end: second + third, next: 0, left: 0 })
-        }
-    }
-}
-
-/// The buffers of a `struct msghdr`.
-#[inline(always)]
-fn message_buffers(header: u64) -> Option<Buffers> {
-    Some(Buffers {
-        at: 0,
-        end: 0,
-        next: user_value(header + MSGHDR_IOV)?,
-        left: user_value(header + MSGHDR_IOVLEN)?,
-    })
-}
-
-/// `struct nlmsghdr`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct MessageHeader {
-    len: u32,
-    message_type: u16,
-    flags: u16,
-    sequence: u32,
-    port: u32,
-}
-const _: () = assert!(size_of::<MessageHeader>() == HEADER_BYTES);
-
-/// Counts the messages of a send by type. Answers with record flags.
-#[inline(always)]
-fn walk(protocol: u16) -> u32 {
-    let mut step = 0;
-    while step < (WALK_MAX + PIECES_MAX) as u64 {
-        // Hidden, so that this stays a loop.
-        step = opaque(step) + 1;
-        match netlink_walk_step(u64::from(protocol)) {
-            STEP_ON => {}
-            STEP_DONE => return 0,
-            _ => return FLAG_UNREAD,
-        }
-    }
-    FLAG_WALK_CUT
-}
-
-const STEP_ON: u64 = 0;
-const STEP_DONE: u64 = 1;
-const STEP_UNREAD: u64 = 2;
-
-/// Goes on to the next piece, or counts one message. A function of its own, and known to the kernel as such: it
-/// is verified once, not for every state of every round.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn netlink_walk_step(protocol: u64) -> u64 {
-    let Some(whole) = SEND_SCRATCH.get_ptr_mut(0) else { return STEP_DONE };
-    // SAFETY: this CPU's scratch; the caller holds no reference into it that it uses meanwhile.
-    let Whole { record, buffers } = unsafe { &mut *whole };
-    if buffers.at + HEADER_BYTES as u64 > buffers.end {
-        return next_piece(buffers);
-    }
-    let Some(header) = user_value::<MessageHeader>(buffers.at) else { return STEP_UNREAD };
-    let Some(advance) = rules::advance(header.len) else { return STEP_DONE };
-    let protocol = protocol as u16;
-    if rules::counts(protocol, header.message_type) {
-        let command = match protocol {
-            NETLINK_GENERIC => user_value::<u8>(buffers.at + HEADER_BYTES as u64).unwrap_or(0),
-            _ => 0,
-        };
-        if !rules::tally(&mut record.types, header.message_type, u16::from(command)) {
-            record.other_messages += 1;
-        }
-    }
-    buffers.at += u64::from(advance);
-    STEP_ON
-}
-
-#[inline(always)]
-fn next_piece(buffers: &mut Buffers) -> u64 {
-    if buffers.left == 0 {
-        return STEP_DONE;
-    }
-    let (Some(base), Some(len)) = (user_value::<u64>(buffers.next), user_value::<u64>(buffers.next + 8))
-    else {
-        return STEP_UNREAD;
-    };
-    // A message may go on in the next piece.
-    buffers.at = base + buffers.at.saturating_sub(buffers.end);
-    buffers.end = base + len;
-    buffers.next += IOVEC_BYTES;
-    buffers.left -= 1;
-    STEP_ON
 }
 
 /// The start of an `NLMSG_ERROR` message: `struct nlmsghdr`, then `struct nlmsgerr` (an errno, and the header
@@ -362,25 +203,10 @@ pub fn netlink_recv_length(ctx: BtfTracePointContext) -> i32 {
     if received <= 0 || ctx.arg::<u32>(2) & MSG_PEEK != 0 || is_own(task) {
         return 0;
     }
-    if let Some(at) = entry_regs(task).and_then(received_into) {
+    if let Some(at) = entry_regs(task).and_then(messages::received_into) {
         answers(task, OFF_SK_PROTOCOL.of(sk).unwrap_or(0), at, at + received as u64);
     }
     0
-}
-
-/// Where the running system call received to.
-#[inline(always)]
-fn received_into(regs: *const Regs) -> Option<u64> {
-    let number = OFF_REGS_SYSCALL.of(regs)? as u32;
-    let second = OFF_REGS_ARG1.of(regs)?;
-    let [recvmsg, recvfrom] = settings::SET_RECEIVE_CALLS.load();
-    if number == recvmsg {
-        user_value(user_value(second + MSGHDR_IOV)?)
-    } else if number == recvfrom {
-        Some(second)
-    } else {
-        None
-    }
 }
 
 #[inline(always)]

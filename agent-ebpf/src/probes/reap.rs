@@ -5,6 +5,7 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, TracePointContext},
 };
 use slowpod_ebpf::abi::{Kind, reap::Reap};
+use slowpod_ebpf::rules::verifier::at_most;
 
 use super::{
     exec::syscall_result,
@@ -108,8 +109,13 @@ fn reaped(child: u32) -> u32 {
     if begun_ns == 0 {
         begun_ns = now;
     } else {
-        runnable_ns = row.split.runnable_ns.wrapping_sub(row.wait_runnable_ns);
-        blocked_ns = row.split.blocked_total_ns().wrapping_sub(row.wait_blocked_ns);
+        // A thread that was not seen to get its CPU (see `split`) is put right when it next leaves it, for a time
+        // that may have begun before the wait: no part may be longer than what is left of the wait.
+        let wait_ns = now.wrapping_sub(begun_ns);
+        let blocked_total_ns = row.split.blocked_total_ns().wrapping_sub(row.wait_blocked_ns);
+        blocked_ns = at_most(blocked_total_ns, wait_ns);
+        let queued_ns = row.split.runnable_ns.wrapping_sub(row.wait_runnable_ns);
+        runnable_ns = at_most(queued_ns, wait_ns.wrapping_sub(blocked_ns));
     }
     row.wait_begun_ns = 0;
     let parent = identity(task);

@@ -28,12 +28,17 @@ use super::{
 pub fn process_fork(ctx: BtfTracePointContext) -> i32 {
     let spawner: *const TaskStruct = ctx.arg(0);
     let child: *const TaskStruct = ctx.arg(1);
-    if !is_user(child) || is_own(spawner) {
+    if !is_user(child) {
         return 0;
     }
     let born = Born { spawner, child, now: now_ns(), begun_ns: 0, flags: 0 };
     let who = identity(child);
-    if who.tid == who.tgid {
+    let process = who.tid == who.tgid;
+    // The agent's threads are its own affair; a process it starts is one like any other.
+    if !process && is_own(spawner) {
+        return 0;
+    }
+    if process {
         let shares = memory(spawner) == memory(child);
         new_process(&ctx, Born { flags: if shares { FLAG_SHARES_MEMORY } else { 0 }, ..born }, who);
     } else {
@@ -83,7 +88,6 @@ fn track_process(born: &Born, spawner: Task, who: Task, detail: bool) -> Option<
     process.alive = 1;
     process.thread_count = 1;
     process.detail = u32::from(detail);
-    process.main_tid = who.tid;
     process.binary = padded(comm(born.spawner));
     if tables::add_task(address(born.child), key, RUNNABLE, born.now).is_none() {
         tables::remove_process(key);

@@ -8,7 +8,7 @@ use aya_ebpf::{
     maps::{HashMap, PerCpuArray},
 };
 use slowpod_ebpf::abi::{
-    Miss, Task,
+    COMM_BYTES, Miss, Task,
     flood::BINARY_BYTES,
     settings::{PROCESSES_MAX, TASK_BYTES, TASKS_MAX},
     split::Split,
@@ -95,8 +95,10 @@ pub struct ProcessRow {
     pub detail: u32,
     /// 1 = a thread of it could not be tracked.
     pub partial: u32,
-    /// Thread id of the main thread's row; another one after an exec by another thread.
-    pub main_tid: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// The main thread's comm when it began to exit; zeroes before.
+    pub comm: [u8; COMM_BYTES],
     /// Base name of its program.
     pub binary: [u8; BINARY_BYTES],
     /// The main thread's time.

@@ -2,6 +2,7 @@
 //! Unit-tested on the host; the kernel programs call the same functions.
 
 pub mod cause;
+pub mod comm;
 pub mod env;
 pub mod hash;
 pub mod netlink;

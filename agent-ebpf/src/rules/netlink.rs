@@ -4,8 +4,8 @@ use crate::abi::netlink::{TYPES, TypeCount};
 
 /// Bytes of `struct nlmsghdr` (`linux/netlink.h`).
 pub const HEADER_BYTES: usize = 16;
-/// Most messages of one send that are walked.
-pub const WALK_MAX: usize = 64;
+/// Most messages of one send that are walked: a batch of firewall rules may hold many, each costs some 100 ns.
+pub const WALK_MAX: usize = 1024;
 /// Protocols whose messages need more than the header (`linux/netlink.h`).
 pub const NETLINK_NETFILTER: u16 = 12;
 /// Generic netlink: the command is in the four bytes after the header.

@@ -37,14 +37,14 @@ mod tests {
     use super::*;
     use std::format;
 
-    fn of(path: &str) -> &str {
+    fn start_in(path: &[u8]) -> u64 {
         let mut bytes = [0; TAIL_BYTES];
-        bytes[..path.len()].copy_from_slice(path.as_bytes());
+        bytes[..path.len()].copy_from_slice(path);
         let mut tail = [0; TAIL_BYTES / 8];
         for (word, eight) in tail.iter_mut().zip(bytes.as_chunks::<8>().0) {
             *word = u64::from_ne_bytes(*eight);
         }
-        &path[base_name(&tail) as usize..]
+        base_name(&tail)
     }
 
     #[test]
@@ -65,9 +65,14 @@ mod tests {
         for (path, name) in
             [("/usr/sbin/ipset", "ipset"), ("ip", "ip"), ("./x/y", "y"), ("/", ""), ("", ""), ("//a//b", "b")]
         {
-            assert_eq!(of(path), name, "{path:?}");
+            assert_eq!(&path[start_in(path.as_bytes()) as usize..], name, "{path:?}");
         }
-        assert_eq!(of(&"n".repeat(TAIL_BYTES)), "n".repeat(TAIL_BYTES));
-        assert_eq!(of(&format!("{}/", "d".repeat(TAIL_BYTES - 1))), "");
+        let mut long = [b'n'; TAIL_BYTES];
+        assert_eq!(start_in(&long), 0);
+        long[TAIL_BYTES - 1] = b'/';
+        assert_eq!(start_in(&long), TAIL_BYTES as u64);
+        long[0] = b'/';
+        long[TAIL_BYTES - 1] = b'n';
+        assert_eq!(start_in(&long), 1);
     }
 }

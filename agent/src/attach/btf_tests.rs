@@ -1,3 +1,5 @@
+//! Descriptions put together by hand, whole and damaged.
+
 use super::*;
 
 /// Puts descriptions together by hand.
@@ -141,9 +143,9 @@ fn members_are_found_through_names_unions_and_arrays() {
 fn enumerators_and_tracepoints_are_found() {
     let bytes = kernel();
     let btf = Btf::parse(&bytes).expect("well formed");
-    assert!(btf.has_enumerator("bpf_func_id", "BPF_FUNC_task_pt_regs"));
-    assert!(!btf.has_enumerator("bpf_func_id", "BPF_FUNC_new"));
-    assert!(!btf.has_enumerator("task_struct", "pid"));
+    assert!(btf.enumerator("bpf_func_id", "BPF_FUNC_task_pt_regs").is_some());
+    assert!(btf.enumerator("bpf_func_id", "BPF_FUNC_new").is_none());
+    assert!(btf.enumerator("task_struct", "pid").is_none());
     assert_eq!(btf.tracepoint_arguments("sched_switch"), Some(4));
     assert_eq!(btf.tracepoint_arguments("sched_process_fork"), Some(2));
     assert_eq!(btf.tracepoint_arguments("absent"), None);
@@ -177,7 +179,7 @@ fn damage_anywhere_gives_an_error_or_an_answer_but_no_panic() {
         if let Ok(btf) = Btf::parse(bytes) {
             let _ = btf.offset("task_struct.sched_info.last_queued");
             let _ = btf.offset("task_struct.numbers[1].last_queued");
-            let _ = btf.has_enumerator("bpf_func_id", "BPF_FUNC_new");
+            let _ = btf.enumerator("bpf_func_id", "BPF_FUNC_new");
             let _ = btf.tracepoint_arguments("sched_switch");
         }
     };

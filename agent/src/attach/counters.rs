@@ -4,6 +4,7 @@ use super::programs::chain;
 use aya::{
     Ebpf,
     maps::{HashMap, Map, MapData, PerCpuArray},
+    programs::ProgramFd,
 };
 use slowpod_ebpf::abi::{
     Kind, Miss, Tally,
@@ -57,7 +58,7 @@ pub struct Counters {
     tally: PerCpuArray<MapData, [u8; TALLY_BYTES]>,
     misses: PerCpuArray<MapData, u64>,
     flood: HashMap<MapData, [u8; FLOOD_KEY_BYTES], [u8; FLOOD_COUNT_BYTES]>,
-    programs: Vec<(&'static str, i32)>,
+    programs: Vec<(&'static str, ProgramFd)>,
 }
 
 impl Counters {
@@ -83,12 +84,13 @@ impl Counters {
             .flat_map(|probe| probe.rungs)
             .flat_map(|rung| rung.programs)
             .filter_map(|program| {
-                let fd = ebpf.program(program.name)?.fd().ok()?.as_fd().as_raw_fd();
+                let fd = ebpf.program(program.name)?.fd().ok()?.try_clone().ok()?;
                 Some((program.name, fd))
             })
             .collect();
-        self.programs.sort_unstable();
-        self.programs.dedup();
+        // A program may be in more than one rung.
+        self.programs.sort_unstable_by_key(|(name, _)| *name);
+        self.programs.dedup_by_key(|(name, _)| *name);
     }
 
     /// Reads all counters.
@@ -121,7 +123,7 @@ impl Counters {
             let (key, count) = row.map_err(failed)?;
             counts.flood.push((from_bytes(&key)?, from_bytes(&count)?));
         }
-        counts.programs = self.programs.iter().map(|(name, fd)| program_runs(name, *fd)).collect();
+        counts.programs = self.programs.iter().map(|(name, fd)| program_runs(name, fd)).collect();
         Ok(counts)
     }
 }
@@ -131,8 +133,9 @@ fn from_bytes<T: FromBytes + KnownLayout + Immutable>(bytes: &[u8]) -> Result<T,
 }
 
 /// Statistics of a program, from what the kernel says of its descriptor.
-fn program_runs(name: &'static str, fd: i32) -> ProgramRuns {
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap_or_default();
+fn program_runs(name: &'static str, fd: &ProgramFd) -> ProgramRuns {
+    let info =
+        fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd())).unwrap_or_default();
     let field = |key: &str| {
         info.lines()
             .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))

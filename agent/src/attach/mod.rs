@@ -28,13 +28,11 @@ use slowpod_ebpf::abi::{
     probes::{Hook, Need, PROBES, Probe, Program, Rung},
     settings::{LIFE_RING_BYTES, NETLINK_RING_BYTES, globals},
 };
-use std::{fs, io};
+use std::{fs, io, thread};
 use verdict::{Failure, Try, Verdict};
 
 /// The kernel object, as `cargo xtask ebpf` built it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../agent-ebpf/built/slowpod.bpf.o");
-/// Names a file to load in place of [`OBJECT`]: tests try an object that was just rebuilt.
-const OBJECT_VARIABLE: &str = "SLOWPOD_BPF_OBJECT";
 
 /// What may be chosen at attach.
 #[derive(Clone, Debug)]
@@ -60,7 +58,7 @@ impl Default for Options {
         Options {
             life_ring_bytes: LIFE_RING_BYTES,
             netlink_ring_bytes: NETLINK_RING_BYTES,
-            own_tgid: std::process::id(),
+            own_tgid: own_tgid(),
             spawn_stacks: true,
             cgroups: None,
             object: None,
@@ -75,13 +73,24 @@ impl Options {
     }
 }
 
+/// The agent's own pid as the kernel programs see it; 0 when it cannot be known, because `/proc` and pids are
+/// those of a container.
+fn own_tgid() -> u32 {
+    // `PROC_PID_INIT_INO` of `linux/proc_ns.h`.
+    const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
+    match fs::read_link("/proc/self/ns/pid") {
+        Ok(namespace) if namespace.as_os_str() == FIRST_PID_NAMESPACE => std::process::id(),
+        _ => 0,
+    }
+}
+
 /// Everything that is attached. The parts may go to different threads.
 pub struct Attached {
     /// One per probe, in the order of [`PROBES`].
     pub verdicts: Vec<Verdict>,
     /// The records.
     pub rings: Rings,
-    /// The numbers beside them. Programs' statistics are only there while `hooks` lives.
+    /// The numbers beside them.
     pub counters: Counters,
     /// Keeps the programs hooked.
     pub hooks: Hooks,
@@ -89,7 +98,20 @@ pub struct Attached {
 
 /// The hooks; dropping them detaches and unloads everything.
 pub struct Hooks {
-    _programs: Ebpf,
+    programs: Ebpf,
+}
+
+impl Drop for Hooks {
+    /// For each program the kernel waits until no CPU can be inside it. Done at once for all of them this takes
+    /// as long as for one; one after the other, most of a second.
+    fn drop(&mut self) {
+        thread::scope(|scope| {
+            for (_, loaded) in self.programs.programs_mut() {
+                // Without a thread the drop that follows unloads it.
+                let _ = thread::Builder::new().spawn_scoped(scope, || programs::unload(loaded));
+            }
+        });
+    }
 }
 
 /// Loads and hooks everything that can be.
@@ -101,7 +123,7 @@ pub fn attach(options: &Options) -> Result<Attached, AttachError> {
     let bytes =
         fs::read(host::BTF_PATH).map_err(|error| AttachError::NoBtf { path: host::BTF_PATH, error })?;
     let btf = Btf::parse(&bytes)?;
-    if !btf.enumerator("bpf_map_type", "BPF_MAP_TYPE_RINGBUF").is_some() {
+    if btf.enumerator("bpf_map_type", "BPF_MAP_TYPE_RINGBUF").is_none() {
         return Err(AttachError::KernelTooOld { release: kernel_release() });
     }
     let offsets = Offsets::resolve(&btf);
@@ -126,7 +148,7 @@ pub fn attach(options: &Options) -> Result<Attached, AttachError> {
         (ring(&mut ebpf, "NETLINK")?, options.netlink_ring_bytes),
     )
     .map_err(|error| AttachError::Object { detail: chain(&error), errno: error.raw_os_error() })?;
-    Ok(Attached { verdicts, rings, counters, hooks: Hooks { _programs: ebpf } })
+    Ok(Attached { verdicts, rings, counters, hooks: Hooks { programs: ebpf } })
 }
 
 /// Creates the maps and prepares the programs, with this kernel's numbers in the globals.

@@ -31,13 +31,20 @@ pub(super) fn hook(ebpf: &mut Ebpf, btf: &Btf, program: &Program) -> Result<(), 
 
 /// Unhooks and unloads a program; one that is not loaded is left alone.
 pub(super) fn unhook(ebpf: &mut Ebpf, program: &Program) {
+    if let Some(loaded) = ebpf.program_mut(program.name) {
+        unload(loaded);
+    }
+}
+
+/// Unhooks and unloads a loaded program.
+pub(super) fn unload(loaded: &mut Loaded) {
     // The only error is that it is not loaded.
-    let _ = match ebpf.program_mut(program.name) {
-        Some(Loaded::BtfTracePoint(loaded)) => loaded.unload(),
-        Some(Loaded::TracePoint(loaded)) => loaded.unload(),
-        Some(Loaded::FEntry(loaded)) => loaded.unload(),
-        Some(Loaded::FExit(loaded)) => loaded.unload(),
-        Some(Loaded::KProbe(loaded)) => loaded.unload(),
+    let _ = match loaded {
+        Loaded::BtfTracePoint(program) => program.unload(),
+        Loaded::TracePoint(program) => program.unload(),
+        Loaded::FEntry(program) => program.unload(),
+        Loaded::FExit(program) => program.unload(),
+        Loaded::KProbe(program) => program.unload(),
         _ => Ok(()),
     };
 }

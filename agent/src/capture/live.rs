@@ -4,6 +4,8 @@ use super::facts::{self, Scan, clock, clock::ClockWatch};
 use super::order::{Order, SLACK_NS};
 use super::redact::{ArgvMode, redact_exec_record, redact_process};
 use super::ring::Rings;
+use super::symbols::resolver::World;
+use super::symbols::symboliser::Symboliser;
 use super::{Capture, CaptureError};
 use crate::attach::counters::{Counters, Counts};
 use crate::decode;
@@ -18,6 +20,8 @@ use zerocopy::IntoBytes;
 pub const TICK: Duration = Duration::from_millis(100);
 /// How often the kernel's counters are read for losses.
 const COUNTERS_NS: u64 = 500_000_000;
+/// How long the end waits for the names of the last stacks.
+const LAST_NAMES: Duration = Duration::from_millis(300);
 /// Drains in a row before the records so far are handed on.
 const DRAINS_MAX: usize = 8;
 
@@ -40,6 +44,8 @@ pub struct LiveSource {
     counted: Counted,
     intake: Capture,
     scratch: Vec<u8>,
+    /// Names stacks; `None` where its thread could not be had.
+    symboliser: Option<Symboliser>,
 }
 
 /// What the kernel's counters said last time.
@@ -60,6 +66,7 @@ impl LiveSource {
             counted: Counted::default(),
             intake: Capture::default(),
             scratch: Vec::new(),
+            symboliser: symboliser(),
         }
     }
 
@@ -98,6 +105,10 @@ impl LiveSource {
     pub fn finish(&mut self, batch: &mut Vec<u8>) -> u64 {
         let now_ns = clock::ktime_ns();
         let _ = self.drain(batch);
+        if let Some(symboliser) = &mut self.symboliser {
+            let names = symboliser.last_answers(LAST_NAMES);
+            self.tell(names);
+        }
         self.order.release(u64::MAX, batch);
         now_ns
     }
@@ -115,9 +126,12 @@ impl LiveSource {
     fn drain(&mut self, batch: &mut Vec<u8>) -> Result<u64, CaptureError> {
         let mut until_ns = clock::ktime_ns();
         for _ in 0..DRAINS_MAX {
-            let LiveSource { parts, order, intake, scratch, .. } = self;
+            let LiveSource { parts, order, intake, scratch, symboliser, .. } = self;
             let argv_mode = parts.argv_mode;
             let drained = parts.rings.drain(&mut |record| {
+                if let Some(symboliser) = symboliser {
+                    symboliser.see(record);
+                }
                 if !enter_record(order, record, argv_mode, scratch) {
                     intake.garbled += 1;
                 }
@@ -130,6 +144,10 @@ impl LiveSource {
         let until_ns = until_ns.saturating_sub(SLACK_NS);
         if let Some(fact) = self.clock.tick(clock::Reading::now()) {
             self.enter(clock::ktime_ns(), &fact);
+        }
+        if let Some(symboliser) = &mut self.symboliser {
+            let names = symboliser.answers();
+            self.tell(names);
         }
         if until_ns >= self.counters_due_ns {
             self.counters_due_ns = until_ns + COUNTERS_NS;
@@ -191,6 +209,17 @@ impl LiveSource {
         self.scratch.clear();
         fact::encode(ktime_ns, fact, &mut self.scratch);
         self.order.push(&self.scratch);
+    }
+}
+
+fn symboliser() -> Option<Symboliser> {
+    let world = World { proc: "/proc".into(), clk_tck: facts::node::clk_tck() };
+    match Symboliser::start(world) {
+        Ok(symboliser) => Some(symboliser),
+        Err(error) => {
+            tracing::warn!(%error, "stacks will have no names");
+            None
+        }
     }
 }
 

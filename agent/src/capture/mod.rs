@@ -8,6 +8,7 @@ pub mod order;
 pub mod recent;
 pub mod redact;
 pub mod ring;
+pub mod symbols;
 pub mod tape;
 
 use crate::decode::Stack;
@@ -38,6 +39,9 @@ pub enum CaptureError {
     /// Reading or writing failed.
     #[error("{0}")]
     Io(#[from] std::io::Error),
+    /// The tape took no more: its disk is full, say.
+    #[error("the tape cannot be written on ({0}); what is on it so far can be replayed")]
+    TapeWrite(#[source] std::io::Error),
     /// A file that is not a tape, or one of another version.
     #[error("{0}")]
     ForeignTape(String),

@@ -2,6 +2,7 @@
 
 pub mod demo;
 pub mod diagnose;
+pub mod flux;
 pub mod live;
 pub mod options;
 pub mod probes;
@@ -52,6 +53,8 @@ pub enum Verb {
     Netlink(show::Args),
     /// Try every probe on this kernel and say how each fares, without starting the agent.
     Probes(probes::Args),
+    /// Measure a CNI with hollow pods, without kubelet or cluster.
+    Flux(Box<flux::Args>),
     /// Show what slowpod does: run the agent, play a small proxy daemon's resync, print the finding.
     Demo(demo::Args),
     /// The daemon that `demo` watches.
@@ -75,6 +78,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Processes(args) => show::run("processes", args),
         Verb::Netlink(args) => show::run("netlink", args),
         Verb::Probes(args) => probes::run(args),
+        Verb::Flux(args) => flux::run(*args),
         Verb::Demo(args) => demo::run(args),
         Verb::DemoDaemon(args) => resync::run(args),
     }

@@ -23,6 +23,9 @@ pub struct Args {
 /// When the agent could not run here; the verdicts are printed all the same where there are any.
 pub fn run(args: Args) -> Result<(), Failure> {
     let tried = agent::try_probes(&args.attach.options());
+    if tried.probes.is_empty() {
+        return tried.outcome;
+    }
     let mut state = State::new(Window::ALL, Limits::LIVE);
     for probe in tried.probes {
         state.probes.insert(probe.probe.clone(), probe);

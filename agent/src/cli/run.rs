@@ -45,7 +45,7 @@ pub struct AttachArgs {
     #[arg(long, hide = true, value_name = "RUNG")]
     avoid: Vec<String>,
     /// Size of the kernel's ring for process life, in KiB (a power of two).
-    #[arg(long, hide = true, value_name = "KIB")]
+    #[arg(long, hide = true, value_name = "KIB", value_parser = ring_kib)]
     ring_kib: Option<u32>,
 }
 
@@ -58,6 +58,18 @@ pub enum Argv {
     Redacted,
     /// Everything, secrets included.
     Full,
+}
+
+/// Smallest ring: a page of the machines with the largest ones.
+const RING_KIB_MIN: u32 = 64;
+/// Largest ring.
+const RING_KIB_MAX: u32 = 1 << 20;
+
+/// A size that the kernel makes rings of.
+fn ring_kib(text: &str) -> Result<u32, String> {
+    let size = text.parse().ok().filter(|kib: &u32| kib.is_power_of_two());
+    size.filter(|kib| (RING_KIB_MIN..=RING_KIB_MAX).contains(kib))
+        .ok_or_else(|| format!("must be a power of two from {RING_KIB_MIN} to {RING_KIB_MAX}"))
 }
 
 impl AttachArgs {
@@ -133,6 +145,9 @@ impl Serving {
 /// What the agent failed with.
 pub fn serve_until(serving: Serving, agent: Agent, until: Until) -> Result<(), Failure> {
     let waited = live::wait(until, &agent, |_| {});
+    // Side by side: the kernel takes its time to let go of the hooks, and peers to take their answers.
+    serving.server.begin_shutdown();
+    let stopped = agent.stop();
     serving.server.shutdown();
-    waited.and(agent.stop())
+    waited.and(stopped)
 }

@@ -5,6 +5,8 @@
 //! "wall_unix_ns":1718000000000000000}`. It is on tapes, so a field is never renamed nor given another meaning.
 //! Every time is kernel monotonic (`CLOCK_MONOTONIC`) unless its comment says otherwise.
 
+pub mod symbols;
+
 use super::raw_text::RawText;
 use serde::{Deserialize, Serialize};
 use slowpod_ebpf::abi::{self, Header, Kind, Miss};
@@ -83,6 +85,8 @@ pub enum Fact {
         /// Its start, as in [`abi::Task::start_ns`].
         start_ns: u64,
     },
+    /// Names for addresses in call stacks.
+    Symbols(symbols::Symbols),
 }
 
 /// The machine and the agent.

@@ -3,12 +3,17 @@
 
 pub mod cgroup;
 pub mod cni;
+mod durations;
 pub mod errno;
 pub mod exec;
+mod exit;
 pub mod fact;
+mod flood;
 mod name_list;
+mod netlink;
 pub mod netlink_names;
 pub mod raw_text;
+mod reap;
 
 use slowpod_ebpf::abi::{
     self, Header, Kind, cgroup::CgroupMove, exit::Exit, flood::Flood, netlink::NetlinkError,
@@ -75,6 +80,14 @@ pub enum Garbled {
     /// A kind number this version does not know.
     #[error("record of unknown kind {0}")]
     UnknownKind(u32),
+    /// A duration that is none: a difference that went below zero, or rubbish.
+    #[error("record of kind {kind} holds a duration of {ns} ns")]
+    Duration {
+        /// The record's kind number.
+        kind: u32,
+        /// The first such duration.
+        ns: u64,
+    },
     /// A fact whose JSON does not parse.
     #[error("fact does not parse: {0}")]
     Fact(String),
@@ -100,14 +113,14 @@ pub fn event(bytes: &[u8]) -> Result<(Header, Event<'_>), Garbled> {
         Kind::Spawn => Event::Spawn(fixed(bytes)?.0),
         Kind::Exec => Event::Exec(exec::exec(bytes)?),
         Kind::ExecFail => Event::ExecFail(exec::exec_fail(bytes)?),
-        Kind::Exit => Event::Exit(Box::new(fixed(bytes)?.0)),
-        Kind::Reap => Event::Reap(fixed(bytes)?.0),
-        Kind::NetlinkSend => Event::NetlinkSend(fixed(bytes)?.0),
+        Kind::Exit => Event::Exit(Box::new(exit::exit(bytes)?)),
+        Kind::Reap => Event::Reap(reap::reap(bytes)?),
+        Kind::NetlinkSend => Event::NetlinkSend(netlink::netlink_send(bytes)?),
         Kind::NetlinkError => Event::NetlinkError(fixed(bytes)?.0),
         Kind::Cgroup => Event::Cgroup(cgroup::cgroup(bytes)?),
         Kind::CgroupMove => Event::CgroupMove(fixed(bytes)?.0),
         Kind::Stack => Event::Stack(stack(bytes)?),
-        Kind::Flood => Event::Flood(Box::new(fixed(bytes)?.0)),
+        Kind::Flood => Event::Flood(Box::new(flood::flood(bytes)?)),
         Kind::Cni => Event::Cni(Box::new(cni::cni(bytes)?)),
         Kind::Fact => {
             Event::Fact(Box::new(fact::decode(bytes).map_err(|error| Garbled::Fact(error.to_string()))?))

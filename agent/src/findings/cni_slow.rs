@@ -4,6 +4,7 @@ use super::human::{count, duration, percent};
 use super::{Evidence, Finding, Number, Rule, Severity, Subject, fixes, id};
 use crate::fold::Snapshot;
 use crate::fold::cni::{Call, tree::TreeClass};
+use crate::fold::grow::{Grow, total};
 use slowpod_ebpf::abi::split::{Cause, Split};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -46,13 +47,13 @@ fn find(snapshot: &Snapshot) -> Vec<Finding> {
         };
         let sums = plugins.entry(&call.plugin).or_default();
         sums.calls.push(call);
-        sums.wall_ns += call.wall_ns(end.ended_ns);
-        sums.busy_ns += call.tree.busy.total_ns();
+        sums.wall_ns.grow(call.wall_ns(end.ended_ns));
+        sums.busy_ns.grow(call.tree.busy.total_ns());
         sums.own.add(&end.main);
         for (key, class) in &call.tree.classes {
             let row = sums.tree.entry(key.clone()).or_default();
-            row.spawns += class.spawns;
-            row.wall_ns += class.wall_ns;
+            row.spawns.grow(class.spawns);
+            row.wall_ns.grow(class.wall_ns);
         }
     }
     plugins.into_iter().filter_map(|(plugin, sums)| finding(plugin, &sums)).collect()
@@ -64,11 +65,11 @@ fn finding(plugin: &Arc<str>, sums: &Sums<'_>) -> Option<Finding> {
     let mut walls: Vec<u64> = sums.calls.iter().map(|call| call.wall_ns(0)).collect();
     walls.sort_unstable();
     let p90_ns = walls[(walls.len() * 9).div_ceil(10) - 1];
-    let helpers: u64 =
-        sums.tree.iter().filter(|((delegated, _), _)| !delegated).map(|(_, row)| row.spawns).sum();
+    let helpers = sums.tree.iter().filter(|((delegated, _), _)| !delegated).map(|(_, row)| row.spawns);
+    let helpers = total(helpers);
     let is_storm = helpers / calls >= HELPERS
         && sums.wall_ns >= HELPERS_NS
-        && sums.busy_ns * 100 >= sums.wall_ns * HELPERS_PERCENT;
+        && sums.busy_ns / HELPERS_PERCENT >= sums.wall_ns / 100;
     if p90_ns < SLOW_NS && !is_storm {
         return None;
     }

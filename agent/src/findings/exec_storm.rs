@@ -1,17 +1,19 @@
 //! A daemon whose sync loops are filled by starting programs.
 
+use super::callers::callers;
 use super::human::{count, duration, percent};
 use super::{Evidence, Finding, Number, Rule, Severity, Subject, fixes, id, name_and_owner};
 use crate::decode::netlink_names::message_name;
 use crate::fold::class::ClassStats;
 use crate::fold::class_sum::ClassSum;
 use crate::fold::daemons::{Daemon, DaemonKey, key_of};
+use crate::fold::grow::{blocked_ns, split_ns, total};
 use crate::fold::loops::Loop;
 use crate::fold::netlink::NetlinkTable;
 use crate::fold::{Sender, Snapshot, State, storm};
 use slowpod_ebpf::abi::split::{Cause, Split};
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The rule.
@@ -32,29 +34,33 @@ struct Storm<'a> {
     key: &'a DaemonKey,
     loops: Vec<&'a Loop>,
     classes: BTreeMap<Arc<str>, ClassSum>,
+    /// The classes that make them storms.
+    stormy: BTreeSet<Arc<str>>,
 }
 
 impl<'a> Storm<'a> {
     fn of(snapshot: &'a Snapshot, key: &'a DaemonKey, daemon: &'a Daemon) -> Option<Self> {
         // Forks without exec are another finding.
-        let starts = |own: &&Loop| storm::is_storm(own) && programs(own) >= storm::FEW_SPAWNS;
+        let starts = |own: &&Loop| storm::is_storm(own) && stormy(own).next().is_some();
         let loops: Vec<&Loop> = storm::loops(snapshot, daemon).filter(starts).collect();
         let classes = ClassSum::over(loops.iter().copied());
-        (!loops.is_empty()).then_some(Storm { key, loops, classes })
+        let stormy = loops.iter().flat_map(|own| stormy(own)).map(|(class, _)| class.clone()).collect();
+        (!loops.is_empty()).then_some(Storm { key, loops, classes, stormy })
     }
 
+    /// Time the loops spent with children of those classes.
     fn busy_ns(&self) -> u64 {
-        storm::score_ns(self.loops.iter().copied())
+        total(self.loops.iter().map(|own| storm::repeated_busy_ns(own)))
     }
 
     fn within_ns(&self) -> u64 {
-        self.loops.iter().map(|own| own.duration_ns()).sum()
+        total(self.loops.iter().map(|own| own.duration_ns()))
     }
 
     /// The classes that fill the loops, most first.
     fn top(&self) -> Vec<(&Arc<str>, &ClassSum)> {
         let mut classes: Vec<_> =
-            self.classes.iter().filter(|(_, sum)| sum.busy_ns > 0 && sum.programs() > 0).collect();
+            self.classes.iter().filter(|(class, _)| self.stormy.contains(*class)).collect();
         classes.sort_by_key(|(_, sum)| Reverse((sum.busy_ns, sum.spawns())));
         let least_ns = CLASS_SHARE * self.within_ns() as f64;
         let weighty = classes.iter().take_while(|(_, sum)| sum.busy_ns as f64 >= least_ns).count();
@@ -63,9 +69,14 @@ impl<'a> Storm<'a> {
     }
 }
 
+/// The classes of programs that make a loop a storm.
+fn stormy(own: &Loop) -> impl Iterator<Item = (&Arc<str>, &ClassStats)> {
+    storm::repeated(own).filter(|(_, class)| class.programs() > 0)
+}
+
 /// Programs started in one loop.
 fn programs(own: &Loop) -> u64 {
-    own.classes.values().map(ClassStats::programs).sum()
+    total(own.classes.values().map(ClassStats::programs))
 }
 
 fn find(snapshot: &Snapshot) -> Vec<Finding> {
@@ -105,7 +116,7 @@ fn finding(snapshot: &Snapshot, storm: &Storm<'_>, all: &[Storm<'_>]) -> Finding
             fix.push(advice);
         }
     }
-    let worst_ns = storm.loops.iter().map(|own| own.busy.total_ns()).max().unwrap_or(0);
+    let worst_ns = storm.loops.iter().map(|own| storm::repeated_busy_ns(own)).max().unwrap_or(0);
     let latest = state.daemons.get(storm.key).map_or(storm.key.root, |daemon| daemon.latest);
     Finding {
         rule: RULE.name,
@@ -155,19 +166,22 @@ fn how_often(storm: &Storm<'_>) -> String {
 /// Sentences about one class: what its spawns did with their time, and what else is known.
 fn about_class(snapshot: &Snapshot, storm: &Storm<'_>, class: &Arc<str>, sum: &ClassSum) -> Vec<String> {
     let mut said = Vec::new();
-    if let Some(mean_ns) = sum.split.total_ns().checked_div(sum.ended) {
+    if let Some(mean_ns) = split_ns(&sum.split).checked_div(sum.ended) {
         said.push(format!(
             "`{class}`: {} spawns of {} each, {}; {}.",
             count(sum.spawns()),
             duration(mean_ns),
-            if sum.wall_ns > sum.busy_ns + sum.busy_ns / 10 { "overlapping" } else { "one after the other" },
+            if sum.wall_ns as f64 > 1.1 * sum.busy_ns as f64 { "overlapping" } else { "one after the other" },
             split_words(&sum.split)
         ));
     }
     if let Some(cost_ns) = sum.spawn_cost_ns.checked_div(sum.with_exec) {
         said.push(format!("Of each, {} went by before `{class}` was in place.", duration(cost_ns)));
     }
-    let failed = sum.outcomes.failed() + sum.counted_failed;
+    if let Some(callers) = callers(&snapshot.state, &sum.stacks) {
+        said.push(format!("They are started by {callers}."));
+    }
+    let failed = sum.outcomes.failed().saturating_add(sum.counted_failed);
     if failed > 0 {
         said.push(format!("{} of the `{class}` failed.", count(failed)));
     }
@@ -215,15 +229,15 @@ fn compared(snapshot: &Snapshot, storm: &Storm<'_>, sum: &ClassSum) -> Option<St
 
 /// `60 % on a CPU, 5 % runnable, 35 % blocked (disk 30 %, pipe 5 %)`.
 fn split_words(split: &Split) -> String {
-    let total_ns = split.total_ns();
+    let total_ns = split_ns(split);
     let mut causes: Vec<(u64, Cause)> = split.blocked_ns.into_iter().zip(Cause::ALL).collect();
-    causes.retain(|(ns, _)| *ns > 0 && *ns * 100 >= total_ns);
+    causes.retain(|(ns, _)| *ns > 0 && *ns >= total_ns / 100);
     causes.sort_by_key(|(ns, cause)| (Reverse(*ns), *cause as u32));
     let causes: Vec<String> = causes
         .iter()
         .map(|(ns, cause)| format!("{} {}", cause.name().replace('_', " "), percent(*ns, total_ns)))
         .collect();
-    let blocked = percent(split.blocked_total_ns(), total_ns);
+    let blocked = percent(blocked_ns(split), total_ns);
     format!(
         "{} on a CPU, {} runnable, {blocked} blocked{}",
         percent(split.on_cpu_ns, total_ns),
@@ -238,7 +252,7 @@ fn numbers(storm: &Storm<'_>, top: &[(&Arc<str>, &ClassSum)]) -> BTreeMap<&'stat
     let part = |part: u64, whole: u64| Number::Part((part as f64 / whole.max(1) as f64 * 1e4).round() / 1e4);
     let mut numbers = BTreeMap::from([
         ("loops", Number::Whole(storm.loops.len() as u64)),
-        ("spawns", Number::Whole(storm.loops.iter().map(|own| own.spawns()).sum())),
+        ("spawns", Number::Whole(total(storm.loops.iter().map(|own| own.spawns())))),
         ("programs_per_loop_p50", whole(programs)),
         ("spawns_per_loop_p50", whole(Loop::spawns)),
         ("loop_duration_p50_ns", whole(Loop::duration_ns)),
@@ -253,9 +267,9 @@ fn numbers(storm: &Storm<'_>, top: &[(&Arc<str>, &ClassSum)]) -> BTreeMap<&'stat
         ]);
         // Counted spawns have no split.
         if sum.ended > 0 {
-            let total_ns = sum.split.total_ns();
+            let total_ns = split_ns(&sum.split);
             numbers.insert("top_class_on_cpu_share", part(sum.split.on_cpu_ns, total_ns));
-            numbers.insert("top_class_blocked_share", part(sum.split.blocked_total_ns(), total_ns));
+            numbers.insert("top_class_blocked_share", part(blocked_ns(&sum.split), total_ns));
         }
     }
     numbers

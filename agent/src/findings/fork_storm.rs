@@ -4,6 +4,7 @@ use super::human::{count, duration};
 use super::{Evidence, Finding, Number, Rule, Severity, Subject, id, name_and_owner};
 use crate::fold::class_sum::ClassSum;
 use crate::fold::daemons::{Daemon, DaemonKey};
+use crate::fold::grow::Grow;
 use crate::fold::{Snapshot, storm};
 use std::collections::BTreeMap;
 
@@ -23,11 +24,11 @@ fn finding(snapshot: &Snapshot, key: &DaemonKey, daemon: &Daemon) -> Option<Find
     let classes = ClassSum::over(storm::loops(snapshot, daemon));
     // Workers have no busy time: they stand for their daemon and are not what it waits for.
     let forked = classes.values().filter(|sum| sum.with_exec == 0 && sum.busy_ns > 0);
-    let (mut forks, mut wall_ns, mut busy_ns) = (0, 0, 0);
+    let (mut forks, mut wall_ns, mut busy_ns) = (0_u64, 0_u64, 0_u64);
     for sum in forked {
-        forks += sum.ended;
-        wall_ns += sum.wall_ns;
-        busy_ns += sum.busy_ns;
+        forks.grow(sum.ended);
+        wall_ns.grow(sum.wall_ns);
+        busy_ns.grow(sum.busy_ns);
     }
     if forks < FORKS {
         return None;

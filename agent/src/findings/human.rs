@@ -4,7 +4,7 @@
 pub fn duration(ns: u64) -> String {
     const MINUTE_NS: u64 = 60_000_000_000;
     if ns >= 10 * MINUTE_NS {
-        let seconds = (ns + 500_000_000) / 1_000_000_000;
+        let seconds = ns.saturating_add(500_000_000) / 1_000_000_000;
         return format!("{} min {} s", seconds / 60, seconds % 60);
     }
     let units = [(1e9, "s"), (1e6, "ms"), (1e3, "us")];

@@ -3,6 +3,7 @@
 use super::human::{count, many};
 use super::{Evidence, Finding, Number, Rule, Severity, Subject};
 use crate::fold::Snapshot;
+use crate::fold::grow::total;
 use crate::fold::loss::Loss;
 use std::collections::BTreeMap;
 
@@ -15,10 +16,10 @@ const VITAL: [&str; 4] = ["spawn", "exec", "exit", "flood"];
 
 fn find(snapshot: &Snapshot) -> Vec<Finding> {
     let Loss { dropped, counted, misses, ends_swept, late, .. } = &snapshot.state.loss;
-    let lost: u64 = dropped.values().sum::<u64>() + late;
-    let vital: u64 = VITAL.iter().filter_map(|kind| dropped.get(kind)).sum();
-    let only_counted: u64 = counted.values().sum();
-    let missed: u64 = misses.values().sum();
+    let lost: u64 = total(dropped.values().copied()).saturating_add(*late);
+    let vital: u64 = total(VITAL.iter().filter_map(|kind| dropped.get(kind).copied()));
+    let only_counted: u64 = total(counted.values().copied());
+    let missed: u64 = total(misses.values().copied());
     let mut detail = Vec::new();
     let named = |what: &BTreeMap<&'static str, u64>| {
         what.iter().map(|(name, times)| format!("{name} {}", count(*times))).collect::<Vec<_>>().join(", ")
@@ -44,7 +45,7 @@ fn find(snapshot: &Snapshot) -> Vec<Finding> {
     if detail.is_empty() {
         return Vec::new();
     }
-    let severity = match (vital, only_counted + missed + lost) {
+    let severity = match (vital, total([only_counted, missed, lost])) {
         (1.., _) => Severity::High,
         (0, 1..) => Severity::Medium,
         (0, 0) => Severity::Low,

@@ -1,6 +1,7 @@
 //! Findings: what stands out, ranked by what it costs. In: a snapshot. Out: causes in plain words, each with
 //! its numbers, where to see them, and what usually helps. One file is one rule; all are in [`FINDINGS`].
 
+mod callers;
 pub mod cni_slow;
 pub mod exec_storm;
 pub mod fixes;

@@ -3,6 +3,7 @@
 use super::human::{count, percent};
 use super::{Evidence, Finding, Number, Rule, Severity, Subject, id, name_and_owner, owner, pid_of};
 use crate::decode::errno::errno_name;
+use crate::fold::grow;
 use crate::fold::netlink::NetlinkTable;
 use crate::fold::{Sender, Snapshot};
 use std::cmp::Reverse;
@@ -68,7 +69,7 @@ fn finding(snapshot: &Snapshot, sender: &Sender, table: &NetlinkTable) -> Option
         (u128::from(inside_ns) * u128::from(refused) / u128::from(messages.max(refused).max(1))) as u64
     };
     let cost_ns =
-        table.rows().map(|(_, sums)| refused_ns(sums.inside_ns, sums.refused, sums.messages)).sum::<u64>();
+        grow::total(table.rows().map(|(_, sums)| refused_ns(sums.inside_ns, sums.refused, sums.messages)));
     let mut errnos: Vec<(u32, u64)> = table.errnos.iter().map(|(errno, count)| (*errno, *count)).collect();
     errnos.sort_by_key(|(errno, count)| (Reverse(*count), *errno));
     let by = errnos.iter().map(|(errno, times)| format!("{} {}", errno_name(*errno), count(*times)));

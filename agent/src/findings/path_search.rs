@@ -6,6 +6,7 @@ use crate::decode::errno::errno_name;
 use crate::fold::class_sum::ClassSum;
 use crate::fold::daemons::{DaemonKey, key_of};
 use crate::fold::failed::FailedKey;
+use crate::fold::grow::total;
 use crate::fold::{Snapshot, storm};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -62,7 +63,7 @@ fn finding(snapshot: &Snapshot, key: &DaemonKey, mut rows: Vec<(&FailedKey, u64)
     rows.sort_by_key(|(key, fails)| (Reverse(*fails), *key));
     // What the search took is not measured alone; it lies between the clone call and the exec that worked.
     let searching = classes.values().filter(|sum| sum.exec_fails > 0);
-    let cost_ns: u64 = searching.map(|sum| sum.spawn_cost_ns).sum();
+    let cost_ns: u64 = total(searching.map(|sum| sum.spawn_cost_ns));
     let (name, owner) = name_and_owner(state, key);
     let shown = rows
         .iter()

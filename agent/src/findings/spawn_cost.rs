@@ -5,6 +5,7 @@ use super::human::{count, duration, percent};
 use super::{Evidence, Finding, Number, Rule, Severity, Subject, id, name_and_owner};
 use crate::fold::class_sum::ClassSum;
 use crate::fold::daemons::{Daemon, DaemonKey};
+use crate::fold::grow::Grow;
 use crate::fold::{Snapshot, storm};
 use std::collections::BTreeMap;
 
@@ -25,12 +26,12 @@ fn find(snapshot: &Snapshot) -> Vec<Finding> {
 }
 
 fn finding(snapshot: &Snapshot, key: &DaemonKey, daemon: &Daemon) -> Option<Finding> {
-    let (mut spawns, mut cost_ns, mut life_ns, mut max_ns) = (0, 0, 0, 0);
+    let (mut spawns, mut cost_ns, mut life_ns, mut max_ns) = (0_u64, 0_u64, 0_u64, 0);
     for sum in ClassSum::over(storm::loops(snapshot, daemon)).values() {
-        spawns += sum.with_exec;
-        cost_ns += sum.spawn_cost_ns;
+        spawns.grow(sum.with_exec);
+        cost_ns.grow(sum.spawn_cost_ns);
         // Like the cost, from the clone call on.
-        life_ns += sum.wall_ns + sum.clone_ns;
+        life_ns.grow(sum.wall_ns.saturating_add(sum.clone_ns));
         max_ns = max_ns.max(sum.spawn_cost_max_ns);
     }
     let mean_ns = cost_ns.checked_div(spawns)?;

@@ -1,5 +1,6 @@
 //! What the spawns of one argv class cost. In: ended spawns. Out: sums that views divide.
 
+use super::grow::{Grow, blocked_ns, total};
 use super::netlink::NetlinkTable;
 use super::union::Union;
 use slowpod_ebpf::abi::{exit::Exit, split::Split};
@@ -33,18 +34,18 @@ impl Outcomes {
 
     /// Adds other outcomes.
     pub fn add(&mut self, other: &Outcomes) {
-        self.ok += other.ok;
+        self.ok.grow(other.ok);
         for (code, count) in &other.codes {
-            *self.codes.entry(*code).or_default() += count;
+            self.codes.entry(*code).or_default().grow(*count);
         }
         for (signal, count) in &other.signals {
-            *self.signals.entry(*signal).or_default() += count;
+            self.signals.entry(*signal).or_default().grow(*count);
         }
     }
 
     /// Spawns that did not end with exit code 0.
     pub fn failed(&self) -> u64 {
-        self.codes.values().sum::<u64>() + self.signals.values().sum::<u64>()
+        total(self.codes.values().chain(self.signals.values()).copied())
     }
 }
 
@@ -99,7 +100,7 @@ pub struct ClassStats {
 impl ClassStats {
     /// Spawns in all: ended, running, counted, and those whose end was lost.
     pub fn spawns(&self) -> u64 {
-        self.ended + self.running + self.counted + self.ends_lost
+        total([self.ended, self.running, self.counted, self.ends_lost])
     }
 
     /// Spawns that became a program, as far as is known: all but those that ended without exec.
@@ -111,17 +112,17 @@ impl ClassStats {
     pub fn add_exit(&mut self, exit: &Exit, begun_ns: u64) {
         self.ended += 1;
         self.outcomes.count(exit.status);
-        self.wall_ns += exit.header.ktime_ns.saturating_sub(exit.spawned_ns);
-        self.clone_ns += exit.spawned_ns.saturating_sub(begun_ns);
+        self.wall_ns.grow(exit.header.ktime_ns.saturating_sub(exit.spawned_ns));
+        self.clone_ns.grow(exit.spawned_ns.saturating_sub(begun_ns));
         self.split.add(&exit.main);
-        self.on_cpu_ns += exit.threads.on_cpu_ns;
-        self.runnable_ns += exit.threads.runnable_ns;
-        self.blocked_ns += exit.threads.blocked_total_ns();
-        self.exec_fails += u64::from(exit.exec_fails);
+        self.on_cpu_ns.grow(exit.threads.on_cpu_ns);
+        self.runnable_ns.grow(exit.threads.runnable_ns);
+        self.blocked_ns.grow(blocked_ns(&exit.threads));
+        self.exec_fails.grow(u64::from(exit.exec_fails));
         if exit.exec_ns > 0 {
             let cost = exit.exec_ns.saturating_sub(begun_ns);
             self.with_exec += 1;
-            self.spawn_cost_ns += cost;
+            self.spawn_cost_ns.grow(cost);
             self.spawn_cost_max_ns = self.spawn_cost_max_ns.max(cost);
         }
     }

@@ -1,6 +1,7 @@
 //! Sums over several loops' argv classes. In: loops. Out: one sum per class.
 
 use super::class::{ClassStats, Outcomes};
+use super::grow::{Grow, total};
 use super::loops::Loop;
 use super::netlink::NetlinkTable;
 use slowpod_ebpf::abi::split::Split;
@@ -62,29 +63,29 @@ impl ClassSum {
     /// Adds one loop's sums.
     pub fn add(&mut self, stats: &ClassStats) {
         self.per_loop.push(stats.spawns());
-        self.ended += stats.ended;
-        self.running += stats.running;
-        self.counted += stats.counted;
-        self.counted_failed += stats.counted_failed;
-        self.ends_lost += stats.ends_lost;
+        self.ended.grow(stats.ended);
+        self.running.grow(stats.running);
+        self.counted.grow(stats.counted);
+        self.counted_failed.grow(stats.counted_failed);
+        self.ends_lost.grow(stats.ends_lost);
         self.outcomes.add(&stats.outcomes);
-        self.wall_ns += stats.wall_ns;
-        self.busy_ns += stats.busy.total_ns();
+        self.wall_ns.grow(stats.wall_ns);
+        self.busy_ns.grow(stats.busy.total_ns());
         self.busy_is_lower_bound |= stats.busy.is_lower_bound();
         self.split.add(&stats.split);
-        self.on_cpu_ns += stats.on_cpu_ns;
-        self.runnable_ns += stats.runnable_ns;
-        self.blocked_ns += stats.blocked_ns;
-        self.clone_ns += stats.clone_ns;
-        self.with_exec += stats.with_exec;
-        self.spawn_cost_ns += stats.spawn_cost_ns;
+        self.on_cpu_ns.grow(stats.on_cpu_ns);
+        self.runnable_ns.grow(stats.runnable_ns);
+        self.blocked_ns.grow(stats.blocked_ns);
+        self.clone_ns.grow(stats.clone_ns);
+        self.with_exec.grow(stats.with_exec);
+        self.spawn_cost_ns.grow(stats.spawn_cost_ns);
         self.spawn_cost_max_ns = self.spawn_cost_max_ns.max(stats.spawn_cost_max_ns);
-        self.exec_fails += stats.exec_fails;
-        self.tree_spawns += stats.tree_spawns;
-        self.tree_on_cpu_ns += stats.tree_on_cpu_ns;
+        self.exec_fails.grow(stats.exec_fails);
+        self.tree_spawns.grow(stats.tree_spawns);
+        self.tree_on_cpu_ns.grow(stats.tree_on_cpu_ns);
         self.netlink.merge(&stats.netlink);
         for (stack, count) in &stats.stacks {
-            *self.stacks.entry(*stack).or_default() += count;
+            self.stacks.entry(*stack).or_default().grow(*count);
         }
     }
 
@@ -104,6 +105,6 @@ impl ClassSum {
 
     /// Spawns in all.
     pub fn spawns(&self) -> u64 {
-        self.per_loop.iter().sum()
+        total(self.per_loop.iter().copied())
     }
 }

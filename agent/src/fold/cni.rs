@@ -35,7 +35,7 @@ pub struct End {
     pub ended_ns: u64,
     /// Wait status.
     pub status: u32,
-    /// The plugin's main thread; adds up to the call's wall time.
+    /// The plugin's main thread; adds up to the call's wall time less what other threads outlived it by.
     pub main: Split,
     /// All threads of the plugin.
     pub threads: Split,

@@ -1,6 +1,7 @@
 //! Facts and cgroups, taken into the state.
 
 use super::State;
+use super::grow::Grow;
 use crate::decode::{self, Fact};
 use crate::enrich::argv_class::{CommandLine, argv_class};
 use crate::enrich::{ProcId, cni::CniWork, processes::Process, text};
@@ -25,20 +26,33 @@ pub(super) fn apply(state: &mut State, now_ns: u64, fact: Fact) {
         Fact::Loss { kind, dropped, counted } if in_window => state.loss.lost(kind, dropped, counted),
         Fact::Miss { reason, count } if in_window => state.loss.missed(reason, count),
         Fact::Capture(capture) if in_window => {
-            state.loss.late += capture.late;
-            state.loss.garbled += capture.garbled;
-            state.loss.recorder_evicted_records += capture.evicted_records;
-            state.loss.recorder_evicted_bytes += capture.evicted_bytes;
+            state.loss.late.grow(capture.late);
+            state.loss.garbled.grow(capture.garbled);
+            state.loss.recorder_evicted_records.grow(capture.evicted_records);
+            state.loss.recorder_evicted_bytes.grow(capture.evicted_bytes);
         }
         Fact::Loss { .. } | Fact::Miss { .. } | Fact::Capture(_) => {}
         Fact::GenlFamily { id, name } => {
             state.genl.insert(id, text::safe(name.as_bytes(), FAMILY_TEXT_BYTES).into_owned());
         }
         Fact::Gone { tgid, start_ns } => state.gone(now_ns, ProcId { tgid, start_ns }),
+        Fact::Symbols(symbols) => state.symbols(&symbols),
     }
 }
 
 impl State {
+    fn symbols(&mut self, fact: &decode::fact::symbols::Symbols) {
+        let State { symbols, stacks, processes, .. } = self;
+        symbols.take(fact, |stack, mapped_ns| {
+            // A stack's addresses mean nothing in another program that its process executed.
+            let Some(stack) = stacks.get(stack).filter(|stack| stack.fixed.user != 0) else { return false };
+            let process = processes.get(ProcId::of(&stack.fixed.task));
+            let exec_ns = process.map_or(0, |process| process.exec_ns);
+            let seen_ns = stack.fixed.header.ktime_ns;
+            exec_ns > seen_ns.min(mapped_ns) && exec_ns <= seen_ns.max(mapped_ns)
+        });
+    }
+
     fn scanned(&mut self, now_ns: u64, fact: &decode::fact::Process) {
         let id = ProcId { tgid: fact.tgid, start_ns: fact.start_ns };
         let task = abi::Task { tgid: fact.tgid, tid: fact.tgid, start_ns: fact.start_ns };

@@ -4,6 +4,7 @@
 use super::class::ClassStats;
 use super::daemons::{self, DaemonKey};
 use super::failed::FailedKey;
+use super::grow::Grow;
 use super::netlink::NetlinkTable;
 use super::uncollected::{Collected, EndedChild};
 use super::{State, loops};
@@ -45,8 +46,8 @@ impl Child {
 
     /// Adds what is known of it beside its end to its class.
     fn add_to(&self, stats: &mut ClassStats) {
-        stats.tree_spawns += self.tree_spawns;
-        stats.tree_on_cpu_ns += self.tree_on_cpu_ns;
+        stats.tree_spawns.grow(self.tree_spawns);
+        stats.tree_on_cpu_ns.grow(self.tree_on_cpu_ns);
         stats.netlink.merge(&self.netlink);
     }
 }
@@ -79,7 +80,7 @@ impl State {
         let in_window = self.window.holds(now_ns);
         let spawner = self.known_or_stub(now_ns, &spawn.spawner, &spawn.comm, spawn.cgroup_id);
         if spawn.flags & spawn::FLAG_THREAD != 0 {
-            self.counts.threads_made += u64::from(in_window);
+            self.counts.threads_made.grow(u64::from(in_window));
             if let Some(process) = self.processes.get_mut(spawner) {
                 process.threads_made += 1;
             }
@@ -103,7 +104,7 @@ impl State {
         };
         let (id, forked) = (child.id, parent.exec_ns == 0);
         self.processes.put(child);
-        self.counts.spawned += u64::from(in_window);
+        self.counts.spawned.grow(u64::from(in_window));
         if self.processes.get(id).is_none() {
             return;
         }
@@ -140,8 +141,8 @@ impl State {
         let argv_cut = fixed.flags & exec::FLAG_ARGV_CUT != 0;
         if self.window.holds(now_ns) {
             self.counts.execs += 1;
-            self.loss.argv_cut += u64::from(argv_cut);
-            self.loss.path_cut += u64::from(fixed.flags & exec::FLAG_PATH_CUT != 0);
+            self.loss.argv_cut.grow(u64::from(argv_cut));
+            self.loss.path_cut.grow(u64::from(fixed.flags & exec::FLAG_PATH_CUT != 0));
         }
         let Some(process) = self.processes.get_mut(id) else { return };
         process.exec_ns = now_ns;
@@ -195,7 +196,7 @@ impl State {
         self.cni_ended(&process, &class, exit);
         if in_window {
             self.counts.ended += 1;
-            self.loss.split_partial += u64::from(exit.flags & abi::exit::FLAG_SPLIT_PARTIAL != 0);
+            self.loss.split_partial.grow(u64::from(exit.flags & abi::exit::FLAG_SPLIT_PARTIAL != 0));
             self.total_spawn(child.daemon.as_ref(), &class, exit);
             let netlink = std::mem::take(&mut child.netlink);
             self.ended.push_back(Ended { process, exit: *exit, daemon: child.daemon, netlink });
@@ -238,13 +239,13 @@ impl State {
         daemon.series.flood(&class, &flood.count, covered_from_ns);
         let name = daemon.name.clone();
         if self.window.holds(now_ns) {
-            self.counts.counted += flood.count.spawns;
+            self.counts.counted.grow(flood.count.spawns);
             let row = self.totals.spawns.row(&name, &class);
-            row.spawns += flood.count.spawns;
-            row.failed += flood.count.failed;
-            row.wall_ns += flood.count.wall_ns;
-            row.split.on_cpu_ns += flood.count.on_cpu_ns;
-            row.split.runnable_ns += flood.count.runnable_ns;
+            row.spawns.grow(flood.count.spawns);
+            row.failed.grow(flood.count.failed);
+            row.wall_ns.grow(flood.count.wall_ns);
+            row.split.on_cpu_ns.grow(flood.count.on_cpu_ns);
+            row.split.runnable_ns.grow(flood.count.runnable_ns);
         }
     }
 
@@ -259,7 +260,7 @@ impl State {
         if let Some(id) = self.processes.resolve(task) {
             return id;
         }
-        self.loss.unattributed += u64::from(self.window.holds(now_ns));
+        self.loss.unattributed.grow(u64::from(self.window.holds(now_ns)));
         let id = ProcId::of(task);
         let comm: Arc<str> = text::comm(comm).into();
         let argv_class = comm.clone();
@@ -359,7 +360,7 @@ impl State {
             // One in between may have ended before: those above it are ancestors all the same.
             if let Some(child) = self.children.get_mut(&id) {
                 child.tree_spawns += 1;
-                child.tree_on_cpu_ns += exit.threads.on_cpu_ns;
+                child.tree_on_cpu_ns.grow(exit.threads.on_cpu_ns);
             }
             ancestor = self.processes.get(id).and_then(|p| p.spawner);
         }
@@ -371,8 +372,8 @@ impl State {
             .map_or_else(|| "unknown".into(), |daemon| daemon.name.clone());
         let row = self.totals.spawns.row(&name, class);
         row.spawns += 1;
-        row.failed += u64::from(exit.status != 0);
-        row.wall_ns += exit.header.ktime_ns.saturating_sub(exit.spawned_ns);
+        row.failed.grow(u64::from(exit.status != 0));
+        row.wall_ns.grow(exit.header.ktime_ns.saturating_sub(exit.spawned_ns));
         row.split.add(&exit.threads);
     }
 }

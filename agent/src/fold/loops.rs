@@ -8,6 +8,7 @@
 //! activity, not at the end of the gap.
 
 use super::class::ClassStats;
+use super::grow::Grow;
 use super::netlink::NetlinkTable;
 use super::union::Union;
 use crate::enrich::ProcId;
@@ -45,10 +46,15 @@ impl Waits {
     fn add(&mut self, reap: &Reap) {
         self.reaps += 1;
         if reap.wait_begun_ns > 0 {
-            self.wall_ns += reap.header.ktime_ns.saturating_sub(reap.wait_begun_ns);
-            self.on_cpu_ns += reap.on_cpu_ns;
-            self.runnable_ns += reap.runnable_ns;
-            self.blocked_ns += reap.blocked_ns;
+            // The parts are cut to the whole: a wait that began inside a switch has been seen with parts that
+            // were more than it.
+            let wall_ns = reap.header.ktime_ns.saturating_sub(reap.wait_begun_ns);
+            let blocked_ns = reap.blocked_ns.min(wall_ns);
+            let runnable_ns = reap.runnable_ns.min(wall_ns - blocked_ns);
+            self.wall_ns.grow(wall_ns);
+            self.on_cpu_ns.grow(wall_ns - blocked_ns - runnable_ns);
+            self.runnable_ns.grow(runnable_ns);
+            self.blocked_ns.grow(blocked_ns);
         }
     }
 }
@@ -108,7 +114,7 @@ impl Loop {
 
     /// Spawns in all.
     pub fn spawns(&self) -> u64 {
-        self.spawned + self.counted
+        self.spawned.saturating_add(self.counted)
     }
 
     /// The class's sums, made when new.
@@ -123,7 +129,8 @@ impl Loop {
 
     /// Whether the loop is over at `now_ns`, by the rule above.
     fn is_over(&self, now_ns: u64) -> bool {
-        let held = self.alive.last().is_some_and(|(spawned, _)| now_ns < spawned + CHILD_HOLD_NS);
+        let held =
+            self.alive.last().is_some_and(|(spawned, _)| now_ns.saturating_sub(*spawned) < CHILD_HOLD_NS);
         !held && now_ns.saturating_sub(self.end_ns) > LOOP_GAP_NS
     }
 
@@ -251,7 +258,8 @@ impl Series {
         let Some(own) = self.numbered(child.loop_number) else { return };
         own.waits.add(reap);
         let prompt = reap.wait_begun_ns > 0 && reap.wait_begun_ns <= ended_ns;
-        if prompt && !child.worker {
+        let short = ended_ns.saturating_sub(child.spawned_ns) < CHILD_HOLD_NS;
+        if prompt && short && !child.worker {
             own.touch(reap.header.ktime_ns);
             own.busy.add(ended_ns, reap.header.ktime_ns);
             own.class(class).busy.add(ended_ns, reap.header.ktime_ns);
@@ -283,16 +291,16 @@ impl Series {
         };
         let Some(own) = own else { return };
         own.touch(count.last_ns);
-        own.counted += count.spawns;
+        own.counted.grow(count.spawns);
         let from_ns = count.first_ns.max(own.start_ns);
         own.busy.add(from_ns, count.last_ns);
         let stats = own.class(class);
-        stats.counted += count.spawns;
-        stats.counted_failed += count.failed;
-        stats.wall_ns += count.wall_ns;
-        stats.on_cpu_ns += count.on_cpu_ns;
-        stats.runnable_ns += count.runnable_ns;
-        stats.blocked_ns += count.blocked_ns;
+        stats.counted.grow(count.spawns);
+        stats.counted_failed.grow(count.failed);
+        stats.wall_ns.grow(count.wall_ns);
+        stats.on_cpu_ns.grow(count.on_cpu_ns);
+        stats.runnable_ns.grow(count.runnable_ns);
+        stats.blocked_ns.grow(count.blocked_ns);
         stats.busy.add(from_ns, count.last_ns);
     }
 
@@ -310,7 +318,7 @@ impl Series {
     /// A child is still alive at the end of the answer, `until_ns`.
     pub fn running(&mut self, child: &Child, class: &Arc<str>, until_ns: u64) -> Option<&mut ClassStats> {
         let own = self.numbered(child.loop_number)?;
-        if until_ns < child.spawned_ns + CHILD_HOLD_NS && !child.worker {
+        if until_ns.saturating_sub(child.spawned_ns) < CHILD_HOLD_NS && !child.worker {
             own.busy.add(child.begun_ns, until_ns);
             own.class(class).busy.add(child.begun_ns, until_ns);
             own.end_ns = own.end_ns.max(until_ns);

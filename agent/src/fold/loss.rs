@@ -1,6 +1,7 @@
 //! What was not seen, or not whole. In: loss facts and what the fold itself notices. Out: the sums behind
 //! every answer's completeness block.
 
+use super::grow::Grow;
 use slowpod_ebpf::abi::{Kind, Miss};
 use std::collections::BTreeMap;
 
@@ -50,22 +51,22 @@ impl Loss {
     /// Counts records of a kind that were lost or only counted.
     pub fn lost(&mut self, kind: Kind, dropped: u64, counted: u64) {
         if dropped > 0 {
-            *self.dropped.entry(kind.name()).or_default() += dropped;
+            self.dropped.entry(kind.name()).or_default().grow(dropped);
         }
         if counted > 0 {
-            *self.counted.entry(kind.name()).or_default() += counted;
+            self.counted.entry(kind.name()).or_default().grow(counted);
         }
     }
 
     /// Counts what a kernel table could not hold.
     pub fn missed(&mut self, reason: Miss, count: u64) {
-        *self.misses.entry(reason.name()).or_default() += count;
+        self.misses.entry(reason.name()).or_default().grow(count);
     }
 
     /// Counts a row that found no room in `table`.
     pub fn evict(&mut self, table: &'static str, rows: u64) {
         if rows > 0 {
-            *self.evicted.entry(table).or_default() += rows;
+            self.evicted.entry(table).or_default().grow(rows);
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod cni;
 pub mod daemons;
 pub mod facts;
 pub mod failed;
+pub mod grow;
 pub mod life;
 pub mod loops;
 pub mod loss;
@@ -20,7 +21,7 @@ mod uncollected;
 pub mod union;
 
 use crate::decode::{Event, Fact, Garbled};
-use crate::enrich::{ProcId, cgroups::Cgroups, clock::Clock, processes::Processes};
+use crate::enrich::{ProcId, cgroups::Cgroups, clock::Clock, processes::Processes, symbols::Symbols};
 use daemons::{DaemonKey, Daemons};
 use failed::Failed;
 use life::Ended;
@@ -134,6 +135,8 @@ pub struct State {
     pub counts: Counts,
     /// Stacks by id.
     pub stacks: Stacks,
+    /// Names for their frames.
+    pub symbols: Symbols,
     /// Sums since the start, for metrics.
     pub totals: Totals,
     /// What was not seen.
@@ -164,6 +167,7 @@ impl State {
             failed: Failed::default(),
             counts: Counts::default(),
             stacks: Stacks::default(),
+            symbols: Symbols::default(),
             totals: Totals::default(),
             loss: Loss::default(),
             scanned: false,
@@ -176,7 +180,9 @@ impl State {
     pub fn step(&mut self, bytes: &[u8]) {
         match crate::decode::event(bytes) {
             Ok((header, event)) => self.apply(&header, event),
-            Err(Garbled::Short { .. } | Garbled::UnknownKind(_) | Garbled::Fact(_)) => self.loss.garbled += 1,
+            Err(
+                Garbled::Short { .. } | Garbled::UnknownKind(_) | Garbled::Duration { .. } | Garbled::Fact(_),
+            ) => self.loss.garbled += 1,
         }
     }
 
@@ -240,14 +246,16 @@ impl State {
 
     /// Rows used and allowed, by table.
     pub fn table_sizes(&self) -> BTreeMap<&'static str, (usize, usize)> {
-        BTreeMap::from([
+        let mut sizes = BTreeMap::from([
             ("processes", (self.processes.len(), crate::enrich::processes::PROCESSES_MAX)),
             ("cgroups", (self.cgroups.len(), crate::enrich::cgroups::CGROUPS_MAX)),
             ("cni_calls", (self.cni.in_flight(), cni::LIVE_MAX)),
             ("daemons", (self.daemons.len(), daemons::DAEMONS_MAX)),
             ("netlink_senders", (self.senders.len(), SENDERS_MAX)),
             ("stacks", (self.stacks.iter().count(), stacks::STACKS_MAX)),
-        ])
+        ]);
+        sizes.extend(self.symbols.sizes().map(|(table, used, max)| (table, (used, max))));
+        sizes
     }
 
     fn fact(&mut self, now_ns: u64, fact: Fact) {

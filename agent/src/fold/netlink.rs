@@ -1,5 +1,6 @@
 //! Netlink sends, summed by protocol and message type. In: sends and refusals. Out: one row per type.
 
+use super::grow::Grow;
 use slowpod_ebpf::abi::netlink::{FLAG_UNREAD, FLAG_UNTIMED, FLAG_WALK_CUT, NetlinkError, NetlinkSend};
 use std::collections::BTreeMap;
 
@@ -37,12 +38,12 @@ pub struct MessageSums {
 impl MessageSums {
     /// Adds another sum.
     pub fn add(&mut self, other: &MessageSums) {
-        self.messages += other.messages;
-        self.sends += other.sends;
-        self.bytes += other.bytes;
-        self.inside_ns += other.inside_ns;
-        self.failed_sends += other.failed_sends;
-        self.refused += other.refused;
+        self.messages.grow(other.messages);
+        self.sends.grow(other.sends);
+        self.bytes.grow(other.bytes);
+        self.inside_ns.grow(other.inside_ns);
+        self.failed_sends.grow(other.failed_sends);
+        self.refused.grow(other.refused);
     }
 }
 
@@ -71,12 +72,12 @@ impl NetlinkTable {
             ..MessageSums::default()
         };
         if send.flags & (FLAG_WALK_CUT | FLAG_UNREAD) != 0 {
-            self.cut_sends += u64::from(send.sends);
+            self.cut_sends.grow(u64::from(send.sends));
         }
         if send.flags & FLAG_UNTIMED != 0 {
-            self.untimed_sends += u64::from(send.sends);
+            self.untimed_sends.grow(u64::from(send.sends));
         }
-        self.other_messages += u64::from(send.other_messages);
+        self.other_messages.grow(u64::from(send.other_messages));
         let key = |message_type, command| MessageKey { protocol: send.protocol, message_type, command };
         for slot in send.types.iter().filter(|slot| slot.messages > 0) {
             let sums = MessageSums { messages: u64::from(slot.messages), ..std::mem::take(&mut carried) };
@@ -103,7 +104,7 @@ impl NetlinkTable {
     /// Adds sums to a row.
     pub fn add(&mut self, key: MessageKey, sums: &MessageSums) {
         if self.rows.len() >= ROWS_MAX && !self.rows.contains_key(&key) {
-            self.other_messages += sums.messages;
+            self.other_messages.grow(sums.messages);
             return;
         }
         self.rows.entry(key).or_default().add(sums);
@@ -115,11 +116,11 @@ impl NetlinkTable {
             self.add(*key, sums);
         }
         for (errno, count) in &other.errnos {
-            *self.errnos.entry(*errno).or_default() += count;
+            self.errnos.entry(*errno).or_default().grow(*count);
         }
-        self.other_messages += other.other_messages;
-        self.cut_sends += other.cut_sends;
-        self.untimed_sends += other.untimed_sends;
+        self.other_messages.grow(other.other_messages);
+        self.cut_sends.grow(other.cut_sends);
+        self.untimed_sends.grow(other.untimed_sends);
     }
 
     /// Rows by protocol and type.

@@ -1,5 +1,6 @@
 //! Netlink sends and refusals, taken into the state: by sender, by child, by the daemon's loop.
 
+use super::grow::Grow;
 use super::life::class_of;
 use super::loops::{CHILD_HOLD_NS, LOOP_GAP_NS};
 use super::netlink::NetlinkTable;
@@ -13,7 +14,7 @@ impl State {
         let now_ns = send.header.ktime_ns;
         let id = self.known_or_stub(now_ns, &send.task, &send.comm, send.cgroup_id);
         if self.window.holds(now_ns) && send.flags & (FLAG_WALK_CUT | FLAG_UNREAD) != 0 {
-            self.loss.netlink_cut += u64::from(send.sends);
+            self.loss.netlink_cut.grow(u64::from(send.sends));
         }
         self.netlink(now_ns, id, |table| table.send(send));
     }

@@ -3,6 +3,7 @@
 //! Bounded: a daemon or class beyond [`ROWS_MAX`] goes to the row [`OTHER`], and no label is a pid or a UID.
 
 use super::cni::Call;
+use super::grow::Grow;
 use slowpod_ebpf::abi::split::Split;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -74,9 +75,9 @@ pub struct Durations {
 impl Durations {
     /// Counts one that ended.
     pub fn add(&mut self, duration_ns: u64, busy_ns: u64) {
-        self.count += 1;
-        self.duration_ns += duration_ns;
-        self.busy_ns += busy_ns;
+        self.count.grow(1);
+        self.duration_ns.grow(duration_ns);
+        self.busy_ns.grow(busy_ns);
         let seconds = duration_ns as f64 / 1e9;
         self.buckets[DURATION_BOUNDS_S.partition_point(|bound| *bound < seconds)] += 1;
     }

@@ -3,6 +3,7 @@
 
 use super::describe::{OutcomesBlock, SplitBlock, Spread, ratio};
 use super::netlink_rows::NetlinkBlock;
+use crate::enrich::symbols::Frame;
 use crate::fold::{State, class_sum::ClassSum};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -97,6 +98,20 @@ pub struct StackCount {
     pub stack_id: String,
     /// Spawns from it.
     pub spawns: u64,
+    /// Its frames, the innermost first; `null` when they have no names: not yet, or the process ended before
+    /// anyone looked.
+    pub frames: Option<Vec<FrameBlock>>,
+}
+
+/// One frame of a call stack.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FrameBlock {
+    /// Function; module and offset where it has no name.
+    pub function: Arc<str>,
+    /// Source file; empty when not known.
+    pub file: Arc<str>,
+    /// Line in it; 0 when not known.
+    pub line: u32,
 }
 
 impl ClassBlock {
@@ -111,7 +126,7 @@ impl ClassBlock {
             running: sum.running,
             counted: sum.counted,
             ends_lost: sum.ends_lost,
-            rate_per_second: ratio(spawns * 1_000_000_000, within_ns),
+            rate_per_second: ratio(spawns.saturating_mul(1_000_000_000), within_ns),
             wall_ns: sum.wall_ns,
             busy_ns: sum.busy_ns,
             busy_is_lower_bound: sum.busy_is_lower_bound,
@@ -136,7 +151,7 @@ impl ClassBlock {
             counted_failed: sum.counted_failed,
             exec_fails: sum.exec_fails,
             netlink: NetlinkBlock::of(state, &sum.netlink),
-            stacks: stacks(&sum.stacks),
+            stacks: stacks(state, &sum.stacks),
         }
     }
 }
@@ -150,11 +165,22 @@ pub fn blocks(state: &State, classes: &BTreeMap<Arc<str>, ClassSum>, within_ns: 
     blocks
 }
 
-fn stacks(counts: &BTreeMap<u64, u64>) -> Vec<StackCount> {
+fn stacks(state: &State, counts: &BTreeMap<u64, u64>) -> Vec<StackCount> {
     let mut counts: Vec<(u64, u64)> = counts.iter().map(|(id, spawns)| (*id, *spawns)).collect();
     counts.sort_by_key(|(id, spawns)| (std::cmp::Reverse(*spawns), *id));
     counts.truncate(STACKS_SHOWN);
-    counts.into_iter().map(|(id, spawns)| StackCount { stack_id: stack_id(id), spawns }).collect()
+    let count = |(id, spawns)| StackCount { stack_id: stack_id(id), spawns, frames: frames(state, id) };
+    counts.into_iter().map(count).collect()
+}
+
+fn frames(state: &State, stack: u64) -> Option<Vec<FrameBlock>> {
+    let frames = state.symbols.frames_of(stack)?;
+    let block = |frame: &Frame| FrameBlock {
+        function: frame.name.clone(),
+        file: frame.file.clone(),
+        line: frame.line,
+    };
+    Some(frames.map(block).collect())
 }
 
 /// A stack's id as text: JavaScript numbers do not hold all 64 bits.

@@ -1,7 +1,7 @@
 //! `/api/v1/cni`: CNI calls with their time splits and trees, by plugin, over time, and each sandbox's attempts.
 //!
 //! Two splits of a call stand beside each other. `split` is the plugin's own: its main thread's, which adds up to
-//! `wall_ns`; what the plugin waited for its children is in there as `child_wait` (or, in a Go program, where another
+//! `wall_ns` together with `ending_ns`, from the main thread's end to the last thread's; what the plugin waited for its children is in there as `child_wait` (or, in a Go program, where another
 //! thread does the waiting, as `futex` or `poll`). `tree` sums over all its descendants: its split adds up to its own
 //! `wall_ns`, a sum that may exceed the call's. `tree.busy_ns` is the part of the call's wall time in which at least
 //! one descendant was alive.
@@ -12,6 +12,7 @@ use super::describe::{ExitBlock, IdentityBlock, Instant, OutcomesBlock, ProcessR
 use super::{JSON, Param, Query, View, body, query::ParamKind};
 use crate::fold::class::Outcomes;
 use crate::fold::cni::{Call, End};
+use crate::fold::grow::{split_ns, total};
 use crate::fold::{Snapshot, State};
 use serde::Serialize;
 use std::cmp::Reverse;
@@ -127,8 +128,10 @@ struct CallBlock {
     ended: Option<Instant>,
     wall_ns: u64,
     exit: Option<ExitBlock>,
-    /// The main thread's time; adds up to `wall_ns`.
+    /// The main thread's time; adds up to `wall_ns` together with `ending_ns`.
     split: Option<SplitBlock>,
+    /// From the main thread's end to the last thread's: a program of several threads ends when all have.
+    ending_ns: u64,
     threads: Option<ThreadsBlock>,
     split_partial: bool,
     tree: TreeBlock,
@@ -244,7 +247,7 @@ fn by_plugin(calls: &[&Call]) -> Vec<PluginBlock> {
     for call in calls {
         groups.entry((&call.work.command, &call.plugin, call.is_delegated())).or_default().push(call);
     }
-    let total_ns = |group: &[&Call]| group.iter().map(|call| call.wall_ns(call.started_ns)).sum::<u64>();
+    let total_ns = |group: &[&Call]| total(group.iter().map(|call| call.wall_ns(call.started_ns)));
     let mut groups: Vec<_> = groups.into_iter().collect();
     groups.sort_by_key(|(_, group)| Reverse(total_ns(group)));
     let block = |((command, plugin, delegated), group): ((&str, &str, bool), Vec<&Call>)| {
@@ -291,6 +294,7 @@ fn call_block(state: &State, call: &Call, until_ns: u64) -> CallBlock {
         wall_ns: call.wall_ns(until_ns),
         exit: end.map(|end| ExitBlock::of(end.status)),
         split: end.map(|end| (&end.main).into()),
+        ending_ns: end.map_or(0, |end| call.wall_ns(0).saturating_sub(split_ns(&end.main))),
         threads: end.map(threads_block),
         split_partial: end.is_some_and(|end| end.partial),
         tree: tree_block(call),

@@ -1,6 +1,7 @@
 //! The blocks that every answer carries: which window it is about, and what is missing from it.
 
 use crate::decode::fact::{Probe, ProbeState};
+use crate::fold::grow::Grow;
 use crate::fold::{Snapshot, Window};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -119,6 +120,6 @@ pub fn completeness(snapshot: &Snapshot) -> CompletenessBlock {
 
 fn note(map: &mut BTreeMap<&'static str, u64>, what: &'static str, count: u64) {
     if count > 0 {
-        *map.entry(what).or_default() += count;
+        map.entry(what).or_default().grow(count);
     }
 }

@@ -4,7 +4,7 @@
 use crate::enrich::cni::CniWork;
 use crate::enrich::identity::{Identity, Qos};
 use crate::enrich::{ProcId, processes::Process};
-use crate::fold::{State, class::Outcomes};
+use crate::fold::{State, class::Outcomes, grow};
 use serde::Serialize;
 use slowpod_ebpf::abi::split::{Cause, Split};
 use std::collections::BTreeMap;
@@ -248,7 +248,7 @@ impl From<&Split> for SplitBlock {
         SplitBlock {
             on_cpu_ns: split.on_cpu_ns,
             runnable_ns: split.runnable_ns,
-            blocked_ns: split.blocked_total_ns(),
+            blocked_ns: grow::blocked_ns(split),
             blocked_by: causes.map(|(cause, ns)| (cause.name(), ns)).collect(),
         }
     }

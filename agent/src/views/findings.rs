@@ -5,6 +5,7 @@ use super::{JSON, Query, View, body};
 use crate::findings::human::{duration, many};
 use crate::findings::{self, Evidence, FINDINGS, Finding, Number, Severity, Subject};
 use crate::fold::Snapshot;
+use crate::fold::grow::total;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -98,10 +99,10 @@ fn watched(snapshot: &Snapshot, filter: &Filter<'_>) -> Watched {
     let loops = daemons.map(|(_, daemon)| crate::fold::storm::loops(snapshot, daemon).count());
     let loops: Vec<usize> = loops.filter(|loops| *loops > 0).collect();
     Watched {
-        spawns: state.counts.spawned + state.counts.counted,
+        spawns: state.counts.spawned.saturating_add(state.counts.counted),
         daemons: loops.len(),
         sync_loops: loops.iter().sum(),
-        netlink_messages: state.senders.values().map(|table| table.total().messages).sum(),
+        netlink_messages: total(state.senders.values().map(|table| table.total().messages)),
         failed_execs: state.counts.exec_fails,
     }
 }

@@ -121,5 +121,7 @@ fn sender_block(snapshot: &Snapshot, sender: &Sender, table: &NetlinkTable) -> O
 fn spawns(snapshot: &Snapshot, key: &DaemonKey, class: &Arc<str>) -> (u64, u64) {
     let Some(daemon) = snapshot.state.daemons.get(key) else { return (0, 0) };
     let stats = storm::loops(snapshot, daemon).filter_map(|own| own.classes.get(class));
-    stats.fold((0, 0), |(spawns, wall_ns), stats| (spawns + stats.spawns(), wall_ns + stats.wall_ns))
+    stats.fold((0, 0), |(spawns, wall_ns), stats| {
+        (stats.spawns().saturating_add(spawns), stats.wall_ns.saturating_add(wall_ns))
+    })
 }

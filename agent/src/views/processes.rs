@@ -166,7 +166,15 @@ fn living(state: &State) -> impl Iterator<Item = ProcId> {
 fn totals(state: &State) -> Totals {
     let Counts { spawned, counted, ended, threads_made, execs, exec_fails } = state.counts;
     let alive = state.children.len();
-    Totals { spawned: spawned + counted, counted, ended, alive, threads_made, execs, exec_fails }
+    Totals {
+        spawned: spawned.saturating_add(counted),
+        counted,
+        ended,
+        alive,
+        threads_made,
+        execs,
+        exec_fails,
+    }
 }
 
 fn failed_execs(state: &State, filter: &Filter<'_>, rows: usize) -> Vec<FailedRow> {

@@ -6,6 +6,7 @@ use super::filter::Filter;
 use super::netlink_rows::NetlinkBlock;
 use super::{JSON, Param, Query, View, body, query};
 use crate::fold::daemons::{Daemon, DaemonKey};
+use crate::fold::grow::total;
 use crate::fold::loops::{Loop, Waits};
 use crate::fold::{Snapshot, State, class_sum::ClassSum, storm};
 use serde::Serialize;
@@ -155,7 +156,7 @@ fn daemon_block(
 ) -> DaemonBlock {
     let state = &snapshot.state;
     let loops: Vec<&Loop> = storm::loops(snapshot, daemon).collect();
-    let within_ns = loops.iter().map(|own| own.duration_ns()).sum();
+    let within_ns = total(loops.iter().map(|own| own.duration_ns()));
     let mut worst = loops.clone();
     worst.sort_by_key(|own| (Reverse(own.busy.total_ns()), own.number));
     let block = |own: &&Loop| loop_block(state, own);
@@ -190,7 +191,7 @@ fn series_block(loops: &[&Loop]) -> SeriesBlock {
     let between = |value: fn(&Loop, &Loop) -> u64| {
         Spread::of(loops.windows(2).map(|pair| value(pair[0], pair[1])).collect())
     };
-    let sum = |value: fn(&Loop) -> u64| loops.iter().map(|own| value(own)).sum::<u64>();
+    let sum = |value: fn(&Loop) -> u64| total(loops.iter().map(|own| value(own)));
     SeriesBlock {
         loops: loops.len(),
         duration_ns: spread(Loop::duration_ns),

@@ -62,6 +62,9 @@ pub(super) async fn serve(listener: TcpListener, router: Router, mut stop: watch
         open.abort_with(id, task);
     }
     drop(listener);
+    // Hyper ends a connection between requests at once, but waits for the first request of one that has made none:
+    // browsers open such connections in advance.
+    open.send_away_the_unheard();
     let _ = tokio::time::timeout(GRACE_MAX, graceful.shutdown()).await;
     tasks.shutdown().await;
 }
@@ -108,6 +111,8 @@ struct Places {
 struct Taken {
     /// Since when it has no request under way; `None` while it has one.
     silent_since: Option<Instant>,
+    /// It has made a request.
+    heard: bool,
     task: Option<AbortHandle>,
 }
 
@@ -131,6 +136,15 @@ impl Open {
         true
     }
 
+    /// Ends the connections that have made no request yet.
+    fn send_away_the_unheard(&self) {
+        for taken in self.places().taken.values().filter(|taken| !taken.heard) {
+            if let Some(task) = &taken.task {
+                task.abort();
+            }
+        }
+    }
+
     fn abort_with(&self, id: u64, task: AbortHandle) {
         if let Some(taken) = self.places().taken.get_mut(&id) {
             taken.task = Some(task);
@@ -140,6 +154,7 @@ impl Open {
     fn silent_since(&self, id: u64, since: Option<Instant>) {
         if let Some(taken) = self.places().taken.get_mut(&id) {
             taken.silent_since = since;
+            taken.heard = true;
         }
     }
 }
@@ -155,7 +170,7 @@ impl Place {
         let mut places = open.places();
         let id = places.next;
         places.next += 1;
-        places.taken.insert(id, Taken { silent_since: Some(Instant::now()), task: None });
+        places.taken.insert(id, Taken { silent_since: Some(Instant::now()), heard: false, task: None });
         Place { open: open.clone(), id }
     }
 

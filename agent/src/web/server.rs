@@ -68,9 +68,15 @@ impl Server {
         self.address
     }
 
+    /// Tells it to take no more connections and to finish the answers under way; [`Server::shutdown`] waits for
+    /// that.
+    pub fn begin_shutdown(&self) {
+        self.stop.send_replace(true);
+    }
+
     /// Ends it within two seconds, whatever connections and views do.
     pub fn shutdown(mut self) {
-        self.stop.send_replace(true);
+        self.begin_shutdown();
         if let Some(thread) = self.thread.take() {
             // A panic of that thread has already been reported by its hook.
             let _ = thread.join();

@@ -86,9 +86,9 @@ pub(super) fn find(like: Option<&Stamp>) -> anyhow::Result<Toolchain> {
         );
     };
     let linker = linker().with_context(|| format!("there is no bpf-linker; {HOW_TO_INSTALL}"))?;
-    let linker_version = sh::read(&mut Command::new(&linker).arg("--version"))?.trim().to_owned();
+    let linker_version = sh::read(Command::new(&linker).arg("--version"))?.trim().to_owned();
     let objcopy = objcopy().with_context(|| format!("there is no llvm-objcopy; {HOW_TO_INSTALL}"))?;
-    let objcopy_version = llvm_version(&sh::read(&mut Command::new(&objcopy).arg("--version"))?)
+    let objcopy_version = llvm_version(&sh::read(Command::new(&objcopy).arg("--version"))?)
         .context("llvm-objcopy does not say which LLVM it is of")?;
     let linker_dir = linker.parent().context("bpf-linker is in no folder")?.to_owned();
     Ok(Toolchain {

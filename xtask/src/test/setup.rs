@@ -20,6 +20,7 @@ const NEEDS: &[Need] = &[
     Need { program: "strace", package: "strace", tiers: &["kernel", "node"] },
     Need { program: "bpftrace", package: "bpftrace", tiers: &["kernel", "node"] },
     Need { program: "bpftool", package: "bpftool", tiers: &["kernel", "node"] },
+    Need { program: "/usr/lib/cni/bridge", package: "containernetworking-plugins", tiers: &["kernel"] },
     Need { program: "go", package: "golang-go", tiers: &["node"] },
     Need { program: "prometheus", package: "prometheus", tiers: &["dashboards"] },
     Need { program: "promtool", package: "prometheus", tiers: &["dashboards"] },

@@ -12,14 +12,14 @@ use slowpod_ebpf::abi::exec::ARGV_BYTES;
 use std::ffi::CStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// Processes taken at most: what a kernel allows by default on a machine of up to 32 CPUs (`pid_max`).
 pub const PROCESSES_MAX: usize = 32_768;
 /// Read at most of `stat`, `status` and `cgroup`: each is one page or less but for the last of many v1 lines.
-const TEXT_BYTES_MAX: usize = 16 << 10;
+pub const TEXT_BYTES_MAX: usize = 16 << 10;
 /// Asked for at first, which is more than most of these files hold.
 const PAGE_BYTES: usize = 4 << 10;
 /// `PF_KTHREAD` (linux/sched.h): a thread of the kernel.
@@ -130,19 +130,22 @@ fn pid(name: &str) -> Option<u32> {
 
 /// The fields used of `/proc/PID/stat`.
 #[derive(Debug, PartialEq, Eq)]
-struct Stat<'a> {
+pub struct Stat<'a> {
     comm: &'a [u8],
     state: u8,
     ppid: u32,
     flags: u64,
     threads: u32,
-    start_ticks: u64,
+    /// Its start, in ticks since boot.
+    pub start_ticks: u64,
+    /// Where its stack began, which each exec chooses anew; 0 when we may not know.
+    pub stack_start: u64,
     exit_status: u32,
 }
 
 impl Stat<'_> {
     /// The comm may hold anything, `)` and newlines too; what follows the last `)` are numbers and a letter.
-    fn parse(text: &[u8]) -> Option<Stat<'_>> {
+    pub fn parse(text: &[u8]) -> Option<Stat<'_>> {
         let open = text.iter().position(|byte| *byte == b'(')?;
         let close = text.iter().rposition(|byte| *byte == b')')?;
         let fields = std::str::from_utf8(&text[close + 1..]).ok()?;
@@ -156,6 +159,7 @@ impl Stat<'_> {
             flags: field(9)?.parse().ok()?,
             threads: field(20)?.parse().ok()?,
             start_ticks: field(22)?.parse().ok()?,
+            stack_start: field(28).and_then(|address| address.parse().ok()).unwrap_or(0),
             exit_status: field(52).and_then(|status| status.parse().ok()).unwrap_or(0),
         })
     }
@@ -167,14 +171,15 @@ impl Stat<'_> {
 }
 
 /// The fields used of `/proc/PID/status`. Names in it are escaped by the kernel, so lines are safe.
-struct Status {
+pub struct Status {
     uid: u32,
-    /// Linux 4.1 and later.
-    inner_pid: Option<u32>,
+    /// Its pid in its innermost pid namespace; Linux 4.1 and later.
+    pub inner_pid: Option<u32>,
 }
 
 impl Status {
-    fn parse(text: &[u8]) -> Status {
+    /// Reads the text.
+    pub fn parse(text: &[u8]) -> Status {
         let field = |key: &[u8]| {
             let mut lines = text.split(|byte| *byte == b'\n');
             let values = lines.find_map(|line| line.strip_prefix(key))?;
@@ -200,25 +205,20 @@ fn script<'a>(comm: &[u8], exe: &[u8], argv: &'a [u8]) -> Option<&'a [u8]> {
 }
 
 /// A process's directory, held so that all its files are of one process.
-struct Directory(File);
+#[derive(Debug)]
+pub struct Directory(File);
 
 impl Directory {
-    fn open(path: &Path) -> io::Result<Directory> {
+    /// Opens `/proc/PID`.
+    pub fn open(path: &Path) -> io::Result<Directory> {
         let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW;
         OpenOptions::new().read(true).custom_flags(flags).open(path).map(Directory)
     }
 
     /// At most `max` bytes of a file. procfs gives what there is, so a read that gives less than asked for was
     /// the last, and none is spent on finding the end.
-    fn read(&self, name: &CStr, max: usize) -> io::Result<Vec<u8>> {
-        let flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NOFOLLOW;
-        // SAFETY: the descriptor is open and the name ends in NUL.
-        let fd = unsafe { libc::openat(self.0.as_raw_fd(), name.as_ptr(), flags) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the descriptor is new and nobody else's.
-        let mut file = unsafe { File::from_raw_fd(fd) };
+    pub fn read(&self, name: &CStr, max: usize) -> io::Result<Vec<u8>> {
+        let mut file = self.file(name)?;
         let mut bytes = vec![0; max.min(PAGE_BYTES)];
         let mut len = 0;
         loop {
@@ -231,6 +231,24 @@ impl Directory {
         }
     }
 
+    /// At most `max` bytes of a file of many lines (`maps`, `mountinfo`), of which each read gives a page.
+    pub fn read_lines(&self, name: &CStr, max: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.file(name)?.take(max as u64).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn file(&self, name: &CStr) -> io::Result<File> {
+        let flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NOFOLLOW;
+        // SAFETY: the descriptor is open and the name ends in NUL.
+        let fd = unsafe { libc::openat(self.0.as_raw_fd(), name.as_ptr(), flags) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor is new and nobody else's.
+        Ok(unsafe { File::from_raw_fd(fd) })
+    }
+
     /// Where a link points, without going there.
     fn link(&self, name: &CStr) -> io::Result<Vec<u8>> {
         let mut target = vec![0; libc::PATH_MAX as usize];
@@ -240,6 +258,12 @@ impl Directory {
         };
         target.truncate(usize::try_from(len).map_err(|_| io::Error::last_os_error())?);
         Ok(target)
+    }
+}
+
+impl AsFd for Directory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

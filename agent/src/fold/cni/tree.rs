@@ -1,5 +1,6 @@
 //! What the descendants of a plugin did. In: their exits. Out: sums, by delegated plugin and by argv class.
 
+use crate::fold::grow::Grow;
 use crate::fold::union::Union;
 use slowpod_ebpf::abi::{exit::Exit, split::Split};
 use std::collections::BTreeMap;
@@ -46,23 +47,23 @@ impl Tree {
     /// Adds a descendant that ended.
     pub(super) fn add(&mut self, name: &Arc<str>, delegated: bool, exit: &Exit) {
         let wall_ns = exit.header.ktime_ns.saturating_sub(exit.spawned_ns);
-        self.spawns += 1;
-        self.wall_ns += wall_ns;
+        self.spawns.grow(1);
+        self.wall_ns.grow(wall_ns);
         self.split.add(&exit.main);
-        self.on_cpu_ns += exit.threads.on_cpu_ns;
+        self.on_cpu_ns.grow(exit.threads.on_cpu_ns);
         self.busy.add(exit.spawned_ns, exit.header.ktime_ns);
         let class = self.class(name, delegated);
-        class.spawns += 1;
+        class.spawns.grow(1);
         class.failed += u64::from(exit.status != 0);
-        class.wall_ns += wall_ns;
+        class.wall_ns.grow(wall_ns);
         class.split.add(&exit.main);
     }
 
     /// Adds descendants that were only counted.
     pub(super) fn count(&mut self, name: &Arc<str>, spawns: u64) {
-        self.spawns += spawns;
-        self.counted += spawns;
-        self.class(name, false).spawns += spawns;
+        self.spawns.grow(spawns);
+        self.counted.grow(spawns);
+        self.class(name, false).spawns.grow(spawns);
     }
 
     fn class(&mut self, name: &Arc<str>, delegated: bool) -> &mut TreeClass {

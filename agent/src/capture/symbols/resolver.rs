@@ -1,0 +1,273 @@
+//! Stacks to named places. In: a stack record's addresses, `/proc`, files. Out: facts.
+
+use super::bytes::Flaw;
+use super::cache::Cache;
+use super::demangle::function_name;
+use super::files::{Files, Route, Unread};
+use super::image::{Image, Process};
+use super::kernel::Kernel;
+use super::maps::{Mapping, MappingKind};
+use super::places::{ModuleKey, Places};
+use super::symboliser::Counts;
+use super::vdso::Vdso;
+use crate::capture::facts::clock;
+use crate::decode::Stack;
+use crate::decode::fact::symbols::{Function, StackPlaces, Symbols};
+use crate::enrich::text;
+use slowpod_ebpf::abi::Task;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::PathBuf;
+
+/// Memory for what processes have mapped; some KiB each, more with just-in-time compiled code.
+pub const IMAGES_BYTES_MAX: usize = 8 << 20;
+/// The kernel's table is read again, for addresses it did not name, after this long: modules come and go.
+const KERNEL_AGAIN_NS: u64 = 30_000_000_000;
+/// Time spent on one stack before the rest of its frames stays without names. Only files made for it take longer.
+const STACK_NS_MAX: u64 = 500_000_000;
+/// Longest path shown of a module.
+const PATH_BYTES_MAX: usize = 512;
+
+/// Where the world is.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// `/proc` but in tests.
+    pub proc: PathBuf,
+    /// Ticks per second of the times there.
+    pub clk_tck: u32,
+}
+
+/// All that is remembered between stacks.
+#[derive(Debug)]
+pub struct Resolver {
+    world: World,
+    places: Places,
+    /// By pid and start.
+    images: Cache<(u32, u64), Image>,
+    images_made: u64,
+    files: Files,
+    kernel: Option<(u64, Result<Kernel, Flaw>)>,
+    vdso: Option<Vdso>,
+    counts: Counts,
+    /// When names are no longer looked for in the stack at hand.
+    until_ns: u64,
+}
+
+impl Resolver {
+    /// Remembers nothing yet.
+    pub fn new(world: World) -> Self {
+        Resolver::going_on(world, Places::default(), Counts::default())
+    }
+
+    /// Begins anew after a fault, without giving any number twice.
+    pub fn restart(&mut self) {
+        self.places.forget();
+        let (places, counts) = (std::mem::take(&mut self.places), self.counts());
+        *self = Resolver::going_on(self.world.clone(), places, counts);
+    }
+
+    fn going_on(world: World, places: Places, counts: Counts) -> Self {
+        Resolver {
+            world,
+            places,
+            images: Cache::new(IMAGES_BYTES_MAX),
+            images_made: 0,
+            files: Files::default(),
+            kernel: None,
+            vdso: None,
+            counts,
+            until_ns: 0,
+        }
+    }
+
+    /// Names a stack's frames; the answer is among the next [`Resolver::take`].
+    pub fn resolve(&mut self, stack: &Stack) {
+        let begun_ns = clock::ktime_ns();
+        self.until_ns = begun_ns + STACK_NS_MAX;
+        self.places.make_room();
+        // All but the innermost address are where a call returns to: the call itself is before that.
+        let calls = stack.frames.iter().skip(1).map(|address| address.wrapping_sub(1));
+        let frames: Vec<u64> = stack.frames.iter().copied().take(1).chain(calls).collect();
+        let (mapped_ns, places) = if stack.fixed.user == 0 {
+            (0, Some(frames.iter().map(|address| self.kernel_place(*address)).collect()))
+        } else {
+            self.user_places(&stack.fixed.task, &frames, begun_ns)
+        };
+        self.files.close();
+        self.counts.stacks += 1;
+        self.counts.processes_gone += u64::from(places.is_none());
+        self.places.stack(StackPlaces {
+            stack: stack.fixed.id,
+            mapped_ns,
+            process_gone: places.is_none(),
+            places: places.unwrap_or_default(),
+        });
+        self.counts.busy_ns += clock::ktime_ns() - begun_ns;
+    }
+
+    /// What there is to tell since the last time.
+    pub fn take(&mut self) -> Vec<Symbols> {
+        self.places.take()
+    }
+
+    /// What was done.
+    pub fn counts(&self) -> Counts {
+        let kernel = self.kernel.as_ref().and_then(|(_, kernel)| kernel.as_ref().ok());
+        let held_bytes =
+            self.images.held_bytes() + self.files.held_bytes() + kernel.map_or(0, Kernel::held_bytes);
+        Counts {
+            files_read: self.files.read,
+            files_refused: self.files.refused,
+            files_flawed: self.files.flawed,
+            evicted: self.images.evicted + self.files.evicted(),
+            held_bytes: held_bytes as u64,
+            ..self.counts
+        }
+    }
+
+    fn kernel_place(&mut self, address: u64) -> u32 {
+        let now_ns = clock::ktime_ns();
+        let stale = self.kernel.as_ref().is_none_or(|(read_ns, kernel)| {
+            let named = kernel.as_ref().is_ok_and(|kernel| kernel.find(address).function.is_some());
+            !named && now_ns - read_ns >= KERNEL_AGAIN_NS
+        });
+        if stale {
+            let text = File::open(self.world.proc.join("kallsyms")).map_err(|_| Flaw::Unreadable);
+            self.kernel = Some((now_ns, text.and_then(|text| Kernel::read(BufReader::new(text)))));
+        }
+        let Resolver { kernel, places, counts, .. } = self;
+        let Some((_, Ok(kernel))) = kernel else {
+            return self.odd_place("[kernel]", address);
+        };
+        let found = kernel.find(address);
+        let module = places.module(&ModuleKey::Kernel(found.module.to_owned()), || plain(found.module));
+        let functions = || found.function.map(named).into_iter().collect();
+        counts.place(places, module, found.offset, functions)
+    }
+
+    /// When the mappings were seen, and the places; none when the process is gone and was not known.
+    fn user_places(&mut self, task: &Task, frames: &[u64], now_ns: u64) -> (u64, Option<Vec<u32>>) {
+        let key = (task.tgid, task.start_ns);
+        let process = Process::find(&self.world.proc, task, self.world.clk_tck);
+        let Some(mut image) = self.image(key, process.as_ref(), frames, now_ns) else { return (0, None) };
+        let places = frames.iter().map(|address| self.user_place(&mut image, process.as_ref(), *address));
+        let places = places.collect();
+        let (seen_ns, bytes) = (image.seen_ns, image.held_bytes());
+        self.images.put(key, image, bytes);
+        (seen_ns, Some(places))
+    }
+
+    /// What a process runs, as far as it is known or can be seen.
+    fn image(
+        &mut self,
+        key: (u32, u64),
+        process: Option<&Process>,
+        frames: &[u64],
+        now_ns: u64,
+    ) -> Option<Image> {
+        let known = self.images.remove(&key);
+        let Some(process) = process else { return known };
+        if let Some(mut image) = known.filter(|image| process.runs(image)) {
+            image.seen_ns = now_ns;
+            if frames.iter().all(|address| image.maps.find(*address).is_some()) {
+                return Some(image);
+            }
+        }
+        // Another program, or it has mapped more since.
+        self.images_made += 1;
+        process.image(self.images_made)
+    }
+
+    fn user_place(&mut self, image: &mut Image, process: Option<&Process>, address: u64) -> u32 {
+        let Some((index, mapping)) = image.maps.find(address) else {
+            return self.odd_place("[unmapped]", address);
+        };
+        let mapping = mapping.clone();
+        let into = address - mapping.range.start;
+        match &mapping.kind {
+            MappingKind::File { path, .. } => {
+                let route = Route { process, mapping: &mapping, path };
+                let file = self.file_place(image, &route, index, into.saturating_add(mapping.offset));
+                file.unwrap_or_else(|| self.jit_place(image, process, address))
+            }
+            MappingKind::Vdso => self.vdso_place(&mapping, into),
+            MappingKind::Anonymous => self.jit_place(image, process, address),
+            MappingKind::Heap => self.odd_place("[heap]", into),
+            MappingKind::Stack => self.odd_place("[stack]", into),
+        }
+    }
+
+    /// A place in a mapped file; `None` when that is no ELF file, but what a compiler keeps its code in.
+    fn file_place(&mut self, image: &mut Image, route: &Route<'_>, index: usize, offset: u64) -> Option<u32> {
+        let shown = || text::safe(route.path, PATH_BYTES_MAX).into_owned();
+        let Resolver { files, places, counts, until_ns, .. } = self;
+        let id = match image.files.get_mut(index)? {
+            Some(known) => *known,
+            unknown => *unknown.insert(files.identify(route)),
+        };
+        let Ok(id) = id else {
+            let module = places.module(&ModuleKey::Unopened(route.path.into()), || (shown(), String::new()));
+            return Some(counts.place(places, module, offset, Vec::new));
+        };
+        let (build_id, vaddr) = match files.binary(route, id) {
+            Ok(binary) => (binary.build_id(), binary.vaddr_of(offset)),
+            Err(Unread::Flawed(Flaw::Not(_))) => return None,
+            Err(Unread::Flawed(_) | Unread::Refused(_)) => ("", None),
+        };
+        let module = places.module(&ModuleKey::File(id), || (shown(), build_id.to_owned()));
+        let Some(vaddr) = vaddr else {
+            return Some(counts.place(places, module, offset, Vec::new));
+        };
+        let in_time = || clock::ktime_ns() < *until_ns;
+        let functions = || if in_time() { files.functions(route, id, vaddr) } else { Vec::new() };
+        Some(counts.place(places, module, vaddr, functions))
+    }
+
+    fn jit_place(&mut self, image: &mut Image, process: Option<&Process>, address: u64) -> u32 {
+        let Resolver { places, counts, .. } = self;
+        let module = places.module(&ModuleKey::Jit(image.number), || plain("[jit]"));
+        counts.place(places, module, address, || {
+            image.jit_name(address, process).map(named).into_iter().collect()
+        })
+    }
+
+    fn vdso_place(&mut self, mapping: &Mapping, offset: u64) -> u32 {
+        let Resolver { places, counts, vdso, .. } = self;
+        let vdso = vdso.get_or_insert_with(Vdso::read);
+        let module = places.module(&ModuleKey::Vdso, || ("[vdso]".to_owned(), vdso.build_id().to_owned()));
+        counts.place(places, module, offset, || vdso.functions(mapping, offset))
+    }
+
+    fn odd_place(&mut self, name: &'static str, offset: u64) -> u32 {
+        let Resolver { places, counts, .. } = self;
+        let module = places.module(&ModuleKey::Odd(name), || plain(name));
+        counts.place(places, module, offset, Vec::new)
+    }
+}
+
+impl Counts {
+    /// The number of a place, which is told with its functions if it is new; counts it as a frame.
+    fn place(
+        &mut self,
+        places: &mut Places,
+        module: u32,
+        offset: u64,
+        functions: impl FnOnce() -> Vec<Function>,
+    ) -> u32 {
+        self.frames += 1;
+        let place = places.place(module, offset, functions);
+        self.unknown_frames += u64::from(!place.named);
+        place.id
+    }
+}
+
+fn plain(name: &str) -> (String, String) {
+    (name.to_owned(), String::new())
+}
+
+fn named(symbol: &[u8]) -> Function {
+    Function { name: function_name(symbol), ..Function::default() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,203 @@
+//! The thread that names stacks. In: stack records, as soon as they are seen. Out: facts, a moment later.
+//!
+//! The live loop never waits for it: what finds the queue full is not named, and counted. It is not waited for at
+//! the end either, but for as long as the caller says: a file system may take its time.
+
+use super::resolver::{Resolver, World};
+use crate::decode::fact::Fact;
+use crate::decode::fact::symbols::Symbols;
+use crate::decode::{self, Event, Stack};
+use slowpod_ebpf::abi::Kind;
+use std::panic::AssertUnwindSafe;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
+
+/// Stacks waiting at most; a stack is seen once, so this is a second's worth of new ones. A megabyte.
+const QUEUE_STACKS: usize = 2_048;
+/// Answers waiting to be taken; the thread waits when there are more, and the queue takes up the rest.
+const QUEUE_ANSWERS: usize = 1_024;
+
+/// What was done since the start, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Stacks asked about.
+    pub asked: u64,
+    /// Stacks not looked at: the queue was full.
+    pub dropped: u64,
+    /// Stacks looked at.
+    pub stacks: u64,
+    /// Stacks of processes that were gone before they were first looked at.
+    pub processes_gone: u64,
+    /// Frames of the stacks.
+    pub frames: u64,
+    /// Frames without a name.
+    pub unknown_frames: u64,
+    /// Binaries whose tables were read.
+    pub files_read: u64,
+    /// Files that could not be opened, or are none that we open.
+    pub files_refused: u64,
+    /// Files with damaged or absurd tables.
+    pub files_flawed: u64,
+    /// Tables that had to make room for others.
+    pub evicted: u64,
+    /// Faults of ours that a stack met; it has no answer.
+    pub faults: u64,
+    /// Memory for tables, bytes.
+    pub held_bytes: u64,
+    /// Time spent, nanoseconds.
+    pub busy_ns: u64,
+}
+
+/// The handle of the thread. Dropping it ends the thread.
+#[derive(Debug)]
+pub struct Symboliser {
+    stacks: SyncSender<Stack>,
+    answers: Receiver<Answer>,
+    counts: Counts,
+    /// Of [`Counts::dropped`], those not told in a fact yet.
+    dropped: u64,
+}
+
+#[derive(Debug)]
+struct Answer {
+    facts: Vec<Symbols>,
+    counts: Counts,
+}
+
+impl Symboliser {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system has no thread for us.
+    pub fn start(world: World) -> std::io::Result<Self> {
+        let (stacks, queue) = sync_channel(QUEUE_STACKS);
+        let (out, answers) = sync_channel(QUEUE_ANSWERS);
+        let thread = std::thread::Builder::new().name("slowpod-symbols".into());
+        thread.spawn(move || run(Resolver::new(world), &queue, &out))?;
+        Ok(Symboliser { stacks, answers, counts: Counts::default(), dropped: 0 })
+    }
+
+    /// Shows it a record as it came from the kernel; only stacks matter to it. Never waits.
+    pub fn see(&mut self, record: &[u8]) {
+        let is_stack = decode::header(record).is_ok_and(|header| header.kind == Kind::Stack as u32);
+        if is_stack && let Ok((_, Event::Stack(stack))) = decode::event(record) {
+            self.ask(stack);
+        }
+    }
+
+    /// Asks about a stack. Never waits.
+    pub fn ask(&mut self, stack: Stack) {
+        self.counts.asked += 1;
+        match self.stacks.try_send(stack) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                self.counts.dropped += 1;
+                self.dropped += 1;
+            }
+        }
+    }
+
+    /// The facts found out since the last time. Never waits.
+    pub fn answers(&mut self) -> Vec<Fact> {
+        let mut facts = Vec::new();
+        while let Ok(answer) = self.answers.try_recv() {
+            self.take(answer, &mut facts);
+        }
+        if self.dropped > 0 {
+            let dropped = std::mem::take(&mut self.dropped);
+            facts.push(Fact::Symbols(Symbols { dropped, ..Symbols::default() }));
+        }
+        facts
+    }
+
+    /// The same at the end: waits until every stack has its answer, but not longer than `at_most`.
+    pub fn last_answers(&mut self, at_most: Duration) -> Vec<Fact> {
+        let until = Instant::now() + at_most;
+        let mut facts = self.answers();
+        while self.counts.stacks + self.counts.faults + self.counts.dropped < self.counts.asked {
+            let left = until.saturating_duration_since(Instant::now());
+            let Ok(answer) = self.answers.recv_timeout(left) else { break };
+            self.take(answer, &mut facts);
+        }
+        facts
+    }
+
+    /// What was done so far.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    fn take(&mut self, answer: Answer, facts: &mut Vec<Fact>) {
+        self.counts = Counts { asked: self.counts.asked, dropped: self.counts.dropped, ..answer.counts };
+        facts.extend(answer.facts.into_iter().map(Fact::Symbols));
+    }
+}
+
+/// The thread: until nobody asks any more.
+fn run(mut resolver: Resolver, queue: &Receiver<Stack>, out: &SyncSender<Answer>) {
+    let mut faults = 0;
+    while let Ok(stack) = queue.recv() {
+        // A fault in a reader of hostile files must not end the naming of all others.
+        let resolved = std::panic::catch_unwind(AssertUnwindSafe(|| resolver.resolve(&stack)));
+        if resolved.is_err() {
+            faults += 1;
+            tracing::error!(pid = stack.fixed.task.tgid, "naming a stack failed; please report this");
+            resolver.restart();
+        }
+        let answer = Answer { facts: resolver.take(), counts: Counts { faults, ..resolver.counts() } };
+        if out.send(answer).is_err() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::stack_record;
+    use slowpod_ebpf::abi::{Header, Task, stack};
+    use zerocopy::IntoBytes;
+
+    fn world() -> World {
+        World { proc: "/proc".into(), clk_tck: crate::capture::facts::node::clk_tck() }
+    }
+
+    fn own_stack(id: u64) -> Stack {
+        let task = Task { tgid: std::process::id(), tid: 1, start_ns: 0 };
+        let len_bytes = (size_of::<stack::Stack>() + 8) as u32;
+        let header = Header { ktime_ns: 1, kind: Kind::Stack as u32, len_bytes };
+        let fixed = stack::Stack { header, task, id, depth: 1, user: 1 };
+        Stack { fixed, frames: vec![own_stack as *const () as u64] }
+    }
+
+    #[test]
+    fn records_in_facts_out() {
+        let mut symboliser = Symboliser::start(world()).unwrap();
+        let mut record = Vec::new();
+        stack_record(&own_stack(7), &mut record);
+        symboliser.see(&record);
+        symboliser.see(&record[..20]);
+        symboliser.see(Header { ktime_ns: 1, kind: Kind::Fact as u32, len_bytes: 16 }.as_bytes());
+        let facts = symboliser.last_answers(Duration::from_secs(20));
+        let [Fact::Symbols(fact)] = &facts[..] else { panic!("{facts:?}") };
+        assert!(fact.places[0].functions[0].name.ends_with("own_stack"), "{fact:?}");
+        assert_eq!((fact.stacks[0].stack, symboliser.counts().asked), (7, 1));
+    }
+
+    #[test]
+    fn what_finds_the_queue_full_is_counted_and_nobody_waits() {
+        // The thread is stuck in a file that never answers: here, in answers that nobody takes.
+        let mut symboliser = Symboliser::start(world()).unwrap();
+        let all = (QUEUE_STACKS + QUEUE_ANSWERS + 1_000) as u64;
+        let begun = Instant::now();
+        (0..all).for_each(|id| symboliser.ask(own_stack(id)));
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        let facts = symboliser.last_answers(Duration::from_secs(60));
+        let counts = symboliser.counts();
+        assert!(counts.dropped > 0);
+        assert_eq!(counts.stacks + counts.dropped, all);
+        let told: u64 =
+            facts.iter().map(|fact| if let Fact::Symbols(fact) = fact { fact.dropped } else { 0 }).sum();
+        assert_eq!(told, counts.dropped);
+    }
+}

@@ -1,0 +1,109 @@
+use super::*;
+
+fn place(id: u32, names: &[&str]) -> fact::Place {
+    let functions =
+        names.iter().map(|name| fact::Function { name: (*name).into(), file: "a.go".into(), line: id });
+    fact::Place { id, module: 1, offset: 0x100 + u64::from(id), functions: functions.collect() }
+}
+
+fn stack(stack: u64, places: &[u32]) -> fact::StackPlaces {
+    fact::StackPlaces { stack, mapped_ns: 50, places: places.into(), process_gone: false }
+}
+
+fn told() -> fact::Symbols {
+    fact::Symbols {
+        modules: vec![fact::Module { id: 1, path: "/opt/cni/bin/kube-router".into(), build_id: "ab".into() }],
+        places: vec![place(1, &["inner", "outer"]), place(2, &[]), place(3, &["main"])],
+        stacks: vec![stack(77, &[1, 2, 3])],
+        dropped: 2,
+    }
+}
+
+fn names(symbols: &Symbols, stack: u64) -> Vec<String> {
+    symbols.frames_of(stack).into_iter().flatten().map(|frame| frame.name.to_string()).collect()
+}
+
+#[test]
+fn frames_come_innermost_first_and_unknown_ones_say_where_they_are() {
+    let mut symbols = Symbols::default();
+    symbols.take(&told(), |_, _| false);
+    assert_eq!(names(&symbols, 77), ["inner", "outer", "kube-router+0x102", "main"]);
+    let frames: Vec<_> = symbols.frames_of(77).unwrap().collect();
+    assert_eq!(frames.iter().map(|f| f.inlined).collect::<Vec<_>>(), [true, false, false, false]);
+    assert_eq!((&*frames[3].file, frames[3].line, &*frames[3].module.build_id), ("a.go", 3, "ab"));
+    assert_eq!(symbols.unknown_of(77), (1, 4));
+    assert_eq!(symbols.loss.dropped, 2);
+    assert!(symbols.frames_of(78).is_none());
+}
+
+#[test]
+fn another_program_in_the_meantime_makes_an_answer_void() {
+    let mut symbols = Symbols::default();
+    let exec_ns = 40;
+    symbols.take(&told(), |stack, until_ns| stack == 77 && exec_ns <= until_ns);
+    assert!(symbols.frames_of(77).is_none());
+    assert_eq!(symbols.loss.processes_changed, 1);
+}
+
+#[test]
+fn a_keyframe_rebuilds_the_table_even_of_what_is_no_longer_referred_to() {
+    let mut symbols = Symbols::default();
+    symbols.take(&told(), |_, _| false);
+    symbols.take(
+        &fact::Symbols {
+            stacks: vec![fact::StackPlaces { stack: 9, process_gone: true, ..Default::default() }],
+            ..Default::default()
+        },
+        |_, _| false,
+    );
+    let next = fact::Symbols {
+        modules: (2..2 + (MODULES_MAX + SLACK) as u32)
+            .map(|id| fact::Module { id, ..Default::default() })
+            .collect(),
+        ..Default::default()
+    };
+    symbols.take(&next, |_, _| false);
+    let many = fact::Symbols {
+        places: (4..4 + (PLACES_MAX + SLACK) as u32)
+            .map(|id| fact::Place { module: 4_000, ..place(id, &["x"]) })
+            .collect(),
+        ..Default::default()
+    };
+    symbols.take(&many, |_, _| false);
+    assert!(!symbols.places.contains_key(&1) && !symbols.modules.contains_key(&1));
+
+    let mut rebuilt = Symbols::default();
+    symbols.facts().iter().for_each(|fact| rebuilt.take(fact, |_, _| false));
+    assert_eq!(names(&rebuilt, 77), names(&symbols, 77));
+    assert_eq!(rebuilt.unknown_of(77), (1, 4));
+    assert!(matches!(rebuilt.stacks.get(&9), Some(Known::ProcessGone)));
+    // What is told next refers to the newest places.
+    let after = fact::Symbols { stacks: vec![stack(5, &[PLACES_MAX as u32])], ..Default::default() };
+    rebuilt.take(&after, |_, _| false);
+    assert_eq!(names(&rebuilt, 5), ["x"]);
+}
+
+#[test]
+fn damaged_tapes_leave_gaps_and_nothing_worse() {
+    let mut symbols = Symbols::default();
+    symbols.take(&fact::Symbols { modules: Vec::new(), ..told() }, |_, _| false);
+    assert_eq!(symbols.loss.dangling, 4);
+    assert!(symbols.frames_of(77).is_none());
+    let hostile =
+        fact::Symbols { places: vec![place(1, &["\x1b[2J"; 100])], stacks: vec![stack(1, &[1])], ..told() };
+    symbols.take(&hostile, |_, _| false);
+    assert_eq!(names(&symbols, 1), vec![r"\x1b[2J"; FUNCTIONS_MAX]);
+}
+
+#[test]
+fn the_oldest_stacks_make_room() {
+    let mut symbols = Symbols::default();
+    symbols.take(&told(), |_, _| false);
+    for id in 1_000..1_000 + STACKS_MAX as u64 {
+        let more = fact::Symbols { stacks: vec![stack(id, &[3])], ..Default::default() };
+        symbols.take(&more, |_, _| false);
+    }
+    assert!(symbols.frames_of(77).is_none());
+    assert_eq!(symbols.loss.evicted, 1);
+    assert_eq!(symbols.sizes()[2], ("symbol_stacks", STACKS_MAX, STACKS_MAX));
+}
