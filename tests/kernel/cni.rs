@@ -17,7 +17,7 @@ fn calls_of(agent: &Agent, pods: &str, count: usize) -> (Vec<Truth>, Truth) {
         uid.is_some_and(|uid| uid.starts_with(pods))
     };
     let own = |answer: &Truth| answer.list("/calls").into_iter().filter(is_its).collect::<Vec<_>>();
-    let answer = agent.view_when("cni?seconds=300&limit=20000", |answer| {
+    let answer = agent.view_when("/api/v1/cni?seconds=300&limit=20000", |answer| {
         own(answer).iter().filter(|call| call.text("/state") == "ended").count() >= count
     });
     (own(&answer), answer)

@@ -23,6 +23,15 @@ fn samples() -> Vec<(Fact, &'static str)> {
         inner_pid: 9,
         threads: 2,
         uid: 1000,
+        cni: Some(Box::new(CniWork {
+            call: ProcessId { tgid: 7, start_ns: 8 },
+            parent: Some(ProcessId { tgid: 5, start_ns: 6 }),
+            environment: crate::decode::cni::Environment {
+                command: "ADD".into(),
+                args: b"K8S_POD_NAME=\xff"[..].into(),
+                ..Default::default()
+            },
+        })),
         exited: Some(Exited { exit_ns: 8, status: 256 }),
     };
     let node = Node {
