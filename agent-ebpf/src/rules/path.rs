@@ -33,9 +33,7 @@ const fn slash_bits(word: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    extern crate std;
     use super::*;
-    use std::format;
 
     fn start_in(path: &[u8]) -> u64 {
         let mut bytes = [0; TAIL_BYTES];
