@@ -40,6 +40,8 @@ pub struct Options {
     pub life_ring_bytes: Option<u32>,
     /// Rungs not to use.
     pub avoid: Vec<String>,
+    /// Which cgroup hierarchy says whose a process is.
+    pub cgroups: Wanted,
     /// Name of this node in Kubernetes; `None` = the host's name.
     pub node_name: Option<String>,
 }
@@ -66,7 +68,7 @@ pub struct Tried {
 /// When the node cannot be attached to, or the tape cannot be made.
 pub fn start(options: Options) -> Result<Agent, Failure> {
     let root = Path::new("/");
-    let layout = layout(root);
+    let layout = layout(root, &options.cgroups);
     let attached = attach::attach(&attach_options(&options, layout.as_ref())?)?;
     // Not before: a tape that is there outlives an attach that fails.
     let tape = options.tape.as_deref().map(make_tape).transpose()?;
@@ -96,7 +98,7 @@ pub fn start(options: Options) -> Result<Agent, Failure> {
 
 /// Attaches and detaches at once.
 pub fn try_probes(options: &Options) -> Tried {
-    let attached = attach_options(options, layout(Path::new("/")).as_ref())
+    let attached = attach_options(options, layout(Path::new("/"), &options.cgroups).as_ref())
         .and_then(|options| attach::attach(&options).map_err(Failure::from));
     match attached {
         Ok(attached) => Tried { probes: attached.verdicts.iter().map(probe_fact).collect(), outcome: Ok(()) },
@@ -218,8 +220,8 @@ fn attach_options(options: &Options, layout: Option<&Layout>) -> Result<attach::
 }
 
 /// How cgroups are laid out; `None`, with a warning, where that cannot be told.
-fn layout(root: &Path) -> Option<Layout> {
-    match Layout::find(root, &Wanted::default()) {
+fn layout(root: &Path, wanted: &Wanted) -> Option<Layout> {
+    match Layout::find(root, wanted) {
         Ok(layout) => Some(layout),
         Err(error) => {
             tracing::warn!(%error, "cgroups are not known: nothing will be attributed to pods");

@@ -186,3 +186,11 @@ impl Drop for Agent {
         assert!(status.success(), "the agent ended badly ({status}); it said:\n{}", self.said());
     }
 }
+
+/// Now, by CLOCK_MONOTONIC: the clock of the agent's instants.
+pub fn monotonic_ns() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel fills the timespec, which lives until the call returns; this clock is always there.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}

@@ -1,5 +1,15 @@
 //! Tests on a live kernel: they need root.
 
 mod cni;
+mod exact;
+mod execs;
 mod facts;
+mod lineages;
+mod loops;
+mod netlink;
+mod pods;
+mod proxy;
+mod robust;
+mod splits;
+mod storms;
 mod witnesses;

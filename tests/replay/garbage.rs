@@ -91,7 +91,7 @@ fn a_wait_whose_parts_are_more_than_it_is_cut_to_the_whole() {
         "process d pid=100\nat 1s spawn d->a\n+2ms exec a /bin/a\n+1ms exit a\n+1ms reap d a waited=2ms";
     let mut scene = Scene::parse("waits", text);
     let reap = scene.records.len() - 72;
-    let parts: [i64; 3] = [-816_398, 683_005, 2_137_764];
+    let parts: [u64; 3] = [0, 683_005, 1_820_769];
     for (index, part) in parts.into_iter().enumerate() {
         let at = reap + 40 + index * 8;
         scene.records[at..at + 8].copy_from_slice(&part.to_le_bytes());

@@ -59,6 +59,7 @@ fn run(count: u64, what: What, per_send: u64, call: SendCall) -> Result<Value> {
     let (mut sends, mut bytes, mut inside_ns) = (0u64, 0u64, 0);
     let mut errors = BTreeMap::<i32, u64>::new();
     let mut done = 0;
+    let delay_before_ns = sys::run_delay_ns()?;
     let storm_start_ns = monotonic_ns();
     while done < count {
         let now = per_send.min(count - done);
@@ -74,6 +75,7 @@ fn run(count: u64, what: What, per_send: u64, call: SendCall) -> Result<Value> {
         }
     }
     let storm_end_ns = monotonic_ns();
+    let runnable_ns = sys::run_delay_ns()? - delay_before_ns;
     let expected = if what == What::Duplicate { count - 1 } else { 0 };
     if errors.values().sum::<u64>() != expected || errors.keys().any(|&errno| errno != libc::EEXIST) {
         bail!("expected {expected} EEXIST, got (by errno) {errors:?}");
@@ -84,6 +86,7 @@ fn run(count: u64, what: What, per_send: u64, call: SendCall) -> Result<Value> {
         "sends": sends,
         "bytes": bytes,
         "inside_ns": inside_ns,
+        "runnable_ns": runnable_ns,
         "errors": errors.iter().map(|(errno, n)| (errno.to_string(), json!(n))).collect::<serde_json::Map<_, _>>(),
         "storm_start_ns": storm_start_ns,
         "storm_end_ns": storm_end_ns,

@@ -18,7 +18,7 @@ const SIGNALS: [(i32, &str); 4] = [
     (libc::SIGABRT, "SIGABRT"),
 ];
 
-/// One `sleep 30` per signal, killed by it right after its exec; no core is written.
+/// One `sleep 30` per signal, killed by it once it sleeps; no core is written.
 pub(crate) fn prepare_signals(_: &mut Args) -> Result<Work> {
     Ok(Box::new(|| {
         sys::no_cores()?;
@@ -27,8 +27,9 @@ pub(crate) fn prepare_signals(_: &mut Args) -> Result<Work> {
             .map(|&(signal, name)| {
                 let program = Program::new("/bin/sleep", &["sleep", "30"]);
                 let spawn_ns = monotonic_ns();
-                // posix_spawn returns when the child has called exec.
                 let pid = start(How::Spawn, &program)?;
+                // posix_spawn returns in the midst of the child's exec, which a signal would undo.
+                await_asleep(pid)?;
                 sys::kill(pid, signal)?;
                 let child = Child::reap(pid, spawn_ns)?.expect_signal(signal)?;
                 Ok(json!({ "signal": signal, "name": name, "child": child.json() }))
@@ -36,6 +37,18 @@ pub(crate) fn prepare_signals(_: &mut Args) -> Result<Work> {
             .collect::<Result<Vec<Value>>>()?;
         Ok(json!({ "deaths": deaths }))
     }))
+}
+
+/// Waits until a process blocks where signals reach it: state `S` of proc_pid_stat(5), which no exec is in.
+fn await_asleep(pid: sys::Pid) -> Result<()> {
+    loop {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        match stat.rsplit(") ").next().and_then(|rest| rest.chars().next()) {
+            Some('S') => return Ok(()),
+            Some('Z' | 'X') => bail!("child {pid} ended by itself"),
+            _ => sys::sleep_ns(100_000),
+        }
+    }
 }
 
 /// One shell that exits with the code given.

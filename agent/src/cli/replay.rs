@@ -2,6 +2,7 @@
 
 use super::options::{self, Format};
 use super::{Failure, tables};
+use crate::capture::CaptureError;
 use crate::capture::tape::Reader;
 use crate::fold::{Limits, State, Window};
 use crate::pipeline;
@@ -60,22 +61,22 @@ pub fn run(args: Args) -> Result<(), Failure> {
 
 /// A view's answer from a tape, and what is wrong with the tape.
 fn answer(path: &PathBuf, view: &View, query: &Query) -> Result<(Vec<u8>, Option<String>), Failure> {
+    let unreadable = |error: CaptureError| Failure::Failed(format!("{}: {error}", path.display()));
     let open = || {
-        let file = File::open(path)
-            .map_err(|error| Failure::Failed(format!("cannot open {}: {error}", path.display())))?;
-        Ok::<_, Failure>(Reader::new(BufReader::new(file))?)
+        let file = File::open(path).map_err(CaptureError::from).map_err(unreadable)?;
+        Reader::new(BufReader::new(file)).map_err(unreadable)
     };
     // A window counts back from the tape's end, so that has to be known first.
     let window = if query.seconds_ns.is_none() && query.ago_ns.is_none() {
         Window::ALL
     } else {
         let mut all = State::new(Window::ALL, Limits::LIVE);
-        pipeline::fold_all(&mut open()?, &mut all)?;
+        pipeline::fold_all(&mut open()?, &mut all).map_err(unreadable)?;
         query.window(all.covered.1)
     };
     let mut state = State::new(window, Limits::WINDOW);
     let mut reader = open()?;
-    pipeline::fold_all(&mut reader, &mut state)?;
+    pipeline::fold_all(&mut reader, &mut state).map_err(unreadable)?;
     let until_ns = state.covered.1.min(window.until_ns);
     let snapshot = state.finish(until_ns);
     let damage = reader.damage.map(|damage| {

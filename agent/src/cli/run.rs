@@ -3,6 +3,7 @@
 use super::live::{self, Until};
 use super::{Failure, options};
 use crate::agent::{self, Agent};
+use crate::capture::facts::cgroups::Wanted;
 use crate::capture::recent::Bounds;
 use crate::capture::redact::ArgvMode;
 use crate::web;
@@ -44,6 +45,10 @@ pub struct AttachArgs {
     /// A rung not to use, by its name in the probe table; may be repeated.
     #[arg(long, hide = true, value_name = "RUNG")]
     avoid: Vec<String>,
+    /// The cgroup hierarchy that says whose a process is: v2, or the name of a v1 controller. The best one when
+    /// not given.
+    #[arg(long, hide = true, value_name = "v2|CONTROLLER")]
+    cgroup_hierarchy: Option<String>,
     /// Size of the kernel's ring for process life, in KiB (a power of two).
     #[arg(long, hide = true, value_name = "KIB", value_parser = ring_kib)]
     ring_kib: Option<u32>,
@@ -84,6 +89,11 @@ impl AttachArgs {
             argv_mode,
             bpf_object: self.bpf_object.clone(),
             avoid: self.avoid.clone(),
+            cgroups: match self.cgroup_hierarchy.as_deref() {
+                None => Wanted::Best,
+                Some("v2") => Wanted::V2,
+                Some(controller) => Wanted::V1(controller.to_owned()),
+            },
             life_ring_bytes: self.ring_kib.map(|kib| kib.saturating_mul(1_024)),
             ..agent::Options::default()
         }

@@ -15,6 +15,8 @@ pub static RULE: Rule =
 
 /// This part of the children's life, or more, goes by before their program is in place,
 const SHARE: f64 = 0.25;
+/// of at least so many, since a few may just have met a busy moment,
+const SPAWNS: u64 = 10;
 /// each takes at least so long: from a small parent, fork and exec of a small program take some 0.3 to 0.7 ms,
 const MEAN_NS: u64 = 2_000_000;
 /// and all of them in the window at least so long: what is felt.
@@ -35,7 +37,7 @@ fn finding(snapshot: &Snapshot, key: &DaemonKey, daemon: &Daemon) -> Option<Find
         max_ns = max_ns.max(sum.spawn_cost_max_ns);
     }
     let mean_ns = cost_ns.checked_div(spawns)?;
-    if mean_ns < MEAN_NS || cost_ns < SUM_NS || (cost_ns as f64) < SHARE * life_ns as f64 {
+    if spawns < SPAWNS || mean_ns < MEAN_NS || cost_ns < SUM_NS || (cost_ns as f64) < SHARE * life_ns as f64 {
         return None;
     }
     let (name, owner) = name_and_owner(&snapshot.state, key);

@@ -22,6 +22,10 @@ pub const LOOP_GAP_NS: u64 = 500_000_000;
 /// A living child holds its loop open this long: a slow `iptables-restore` is part of its resync, a child
 /// that lives longer than this is most likely a daemon itself.
 pub const CHILD_HOLD_NS: u64 = 30_000_000_000;
+/// A child collected so soon after its end belongs to its spawn up to then, although its spawner began to wait
+/// only afterwards: on a busy machine a spawner is not back from clone, for want of a CPU, when a short child has
+/// ended already. Two or three of the scheduler's slices; in more time, it did something else first.
+pub const PROMPT_NS: u64 = 10_000_000;
 /// Argv classes told apart in one loop; the rest share the row [`OTHER_CLASS`].
 pub const CLASSES_MAX: usize = 48;
 /// Name of the row for classes beyond [`CLASSES_MAX`].
@@ -252,12 +256,12 @@ impl Series {
         }
     }
 
-    /// A child that ended at `ended_ns` was collected. When the spawner was already waiting, the time up to
-    /// its return belongs to the spawn.
+    /// A child that ended at `ended_ns` was collected. When the spawner was already waiting, or did so
+    /// promptly, the time up to its return belongs to the spawn.
     pub fn reap(&mut self, child: &Child, class: &Arc<str>, ended_ns: u64, reap: &Reap) {
         let Some(own) = self.numbered(child.loop_number) else { return };
         own.waits.add(reap);
-        let prompt = reap.wait_begun_ns > 0 && reap.wait_begun_ns <= ended_ns;
+        let prompt = reap.wait_begun_ns > 0 && reap.wait_begun_ns <= ended_ns.saturating_add(PROMPT_NS);
         let short = ended_ns.saturating_sub(child.spawned_ns) < CHILD_HOLD_NS;
         if prompt && short && !child.worker {
             own.touch(reap.header.ktime_ns);

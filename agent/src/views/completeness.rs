@@ -46,7 +46,8 @@ pub struct CompletenessBlock {
 pub fn window(snapshot: &Snapshot) -> WindowBlock {
     let Snapshot { window, state } = snapshot;
     let (from_ns, until_ns) = bounds(window, state.covered);
-    let covered_from_ns = from_ns.max(state.covered.0);
+    // Not one record: the window lies before all there is.
+    let covered_from_ns = if state.covered.1 == 0 { until_ns } else { from_ns.max(state.covered.0) };
     let wall = |ktime_ns| state.clock.wall_unix_ns(ktime_ns).map(super::describe::rfc3339);
     WindowBlock {
         from: wall(from_ns),

@@ -86,6 +86,7 @@ fn class_row(class: &Fields<'_>) -> [String; 7] {
         mean_ns.map(|each| format!("{} each", crate::findings::human::duration(each))).unwrap_or_default(),
         match class.text("mode").as_str() {
             "overlapped" => format!("{:.1} at once", class.number("overlap")),
+            "" if spawns > 0 && class.whole("running") == spawns => "running".into(),
             mode => mode.to_owned(),
         },
         if failed > 0 { format!("{failed} failed") } else { String::new() },

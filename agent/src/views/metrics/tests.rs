@@ -16,6 +16,9 @@ fn full(daemon: &str) -> Pulse {
     row.split.blocked_ns[Cause::Netlink as usize] = 250_000_000;
     *totals.exec_fails.row(&daemon, &"ENOENT".into()) += 4;
     totals.loops.row(&daemon, &Arc::default()).add(6_200_000_000, 3_500_000_000);
+    totals.cni.calls.row(&"ADD".into(), &"bridge".into()).add(67_000_000, 0);
+    *totals.cni.failed.row(&"ADD".into(), &"bridge".into()) += 1;
+    totals.cni.network_ready.add(120_000_000, 0);
     let sums = totals.netlink.row(&daemon, &"RTM_NEWROUTE".into());
     (sums.messages, sums.bytes, sums.inside_ns, sums.refused) = (10, 440, 1_000, 1);
     Pulse {
@@ -30,6 +33,7 @@ fn full(daemon: &str) -> Pulse {
         }],
         node: Node { node_name: "node-7".into(), kernel_release: "6.18".into(), ..Node::default() },
         totals,
+        cni_in_flight: BTreeMap::from([(("ADD".into(), "bridge".into()), 2)]),
         tables: BTreeMap::from([("processes", (7, 100))]),
         kernel: KernelPulse {
             tallies: BTreeMap::from([("spawn", Tally { seen: 9, ..Tally::default() })]),

@@ -1,0 +1,84 @@
+//! The verbs that attach for themselves: diagnose, probes, demo.
+
+use std::process::Command;
+
+use harness::truth::Truth;
+use harness::workload;
+
+use super::{Ended, Started, bpf, run, slowpod, until};
+
+/// Diagnoses while something runs, and ends the watch by Ctrl-C once that is over.
+fn diagnose(options: &[&str], mut while_watching: impl FnMut()) -> Ended {
+    let started = Started::attached(&mut slowpod(&[&["diagnose", "-d", "60s"], options].concat()));
+    while_watching();
+    let held = bpf::held_by(started.pid());
+    started.signal(libc::SIGINT);
+    let ended = started.finish().ok();
+    until("nothing left", || bpf::left_of(&held).is_empty().then_some(()));
+    ended
+}
+
+fn rules(answer: &Truth) -> Vec<String> {
+    answer.list("/findings").iter().map(|finding| finding.text("/rule").to_owned()).collect()
+}
+
+/// The finding of one rule about a process of the workload's name.
+fn finding(answer: &Truth, rule: &str) -> Truth {
+    let of_rule =
+        |finding: &Truth| finding.text("/rule") == rule && finding.text("/title").contains("workload");
+    answer.list("/findings").into_iter().find(of_rule).unwrap_or_else(|| panic!("no {rule} in {answer}"))
+}
+
+#[test]
+fn a_storm_is_found_in_words_and_in_json() {
+    let storm = || {
+        workload!("storm").option("--count", 400).option("--how", "threads").word("--brief").run();
+    };
+    let answer = diagnose(&["-o", "json"], storm).json();
+    let found = finding(&answer, "exec_storm");
+    assert!(found.text("/title").contains("400"), "{found}");
+    assert!(!found.list("/fix").is_empty());
+    let table = diagnose(&[], storm);
+    assert!(table.out.contains("workload") && table.out.contains("400"), "{}", table.out);
+    assert!(!table.out.contains('\x1b'), "{:?}", table.out);
+}
+
+#[test]
+fn a_search_through_path_and_forks_without_exec_are_found() {
+    let answer = diagnose(&["-o", "json"], || {
+        workload!("path-search").option("--count", 150).run();
+    });
+    finding(&answer.json(), "path_search");
+    let answer = diagnose(&["-o", "json"], || {
+        workload!("fork-only").option("--count", 1_500).run();
+    });
+    finding(&answer.json(), "fork_storm");
+}
+
+#[test]
+fn of_a_quiet_node_nothing_is_said() {
+    // Other work on the machine may be found; of what is not there nothing may be said.
+    let answer = diagnose(&["-o", "json"], || {
+        workload!("storm").option("--count", 2).option("--how", "threads").word("--brief").run();
+    });
+    let answer = answer.json();
+    let about_us = |finding: &Truth| finding.text("/title").contains("workload");
+    assert!(!answer.list("/findings").iter().any(about_us), "{answer}");
+    if rules(&answer).iter().all(|rule| rule == "incomplete") {
+        assert!(answer.text("/summary").contains("othing stood out"), "{}", answer.text("/summary"));
+    }
+}
+
+#[test]
+fn the_demo_finds_its_storm_with_and_without_ipset() {
+    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
+    let empty = tempfile::tempdir().unwrap();
+    harness::tools::Tool::Ipset.require();
+    for (path, says) in [(path.as_str(), "the real ipset"), (empty.path().to_str().unwrap(), "a stand-in")] {
+        let mut command: Command = slowpod(&["demo", "--once", "--services", "60", "--resyncs", "2"]);
+        let ended = run(command.env("PATH", path)).ok();
+        assert!(ended.err.contains(says), "{}", ended.err);
+        assert!(ended.err.contains("the daemon's own clock"), "{}", ended.err);
+        assert!(ended.out.contains("`ipset add`") && ended.out.contains("120"), "{}", ended.out);
+    }
+}
