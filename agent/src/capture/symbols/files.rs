@@ -1,8 +1,11 @@
 //! The files that processes map, each read once. In: a mapping. Out: which file it is and what it says.
 
-use super::binary::Binary;
+use super::binary::{Binary, debug_functions};
 use super::bytes::Flaw;
 use super::cache::Cache;
+use super::debug_files::{belongs, candidates};
+use super::dwarf::Debug;
+use super::elf::Elf;
 use super::image::Process;
 use super::maps::Mapping;
 use super::open::{FileId, Found, OpenFile, Refusal};
@@ -12,6 +15,8 @@ use std::collections::hash_map::Entry;
 
 /// Memory for tables of binaries. The largest programs of a node take a megabyte each.
 pub const BINARIES_BYTES_MAX: usize = 16 << 20;
+/// Memory for debug information. One file's takes up to 29 MiB, and is held until another needs the room.
+pub const DEBUG_BYTES_MAX: usize = 32 << 20;
 
 /// How to get at a file.
 #[derive(Clone, Copy, Debug)]
@@ -35,10 +40,28 @@ pub enum Unread {
     Flawed(#[from] Flaw),
 }
 
+/// A binary, and the file that its names were moved to.
+#[derive(Debug)]
+struct Held {
+    binary: Binary,
+    separate: Option<Separate>,
+}
+
+/// A separate debug file.
+#[derive(Debug)]
+struct Separate {
+    id: FileId,
+    path: Vec<u8>,
+    /// In the process's root, not the host's.
+    inside: bool,
+    binary: Binary,
+}
+
 /// Binaries by file, and the files that are open for the stack at hand.
 #[derive(Debug)]
 pub struct Files {
-    binaries: Cache<FileId, Result<Binary, Unread>>,
+    binaries: Cache<FileId, Result<Held, Unread>>,
+    debug: Cache<FileId, Option<Debug>>,
     open: HashMap<FileId, OpenFile>,
     /// Files whose tables were read.
     pub read: u64,
@@ -52,6 +75,7 @@ impl Default for Files {
     fn default() -> Self {
         Files {
             binaries: Cache::new(BINARIES_BYTES_MAX),
+            debug: Cache::new(DEBUG_BYTES_MAX),
             open: HashMap::new(),
             read: 0,
             refused: 0,
@@ -75,47 +99,71 @@ impl Files {
     /// Why there are none.
     pub fn binary(&mut self, route: &Route<'_>, id: FileId) -> Result<&Binary, Unread> {
         if self.binaries.get(&id).is_none() {
-            let binary = self.open(route, id).map_err(Unread::Refused);
-            let binary = binary.and_then(|file| Ok(Binary::read(file)?));
-            match &binary {
-                Ok(binary) => {
+            let held = self.read(route, id);
+            match &held {
+                Ok(held) => {
                     self.read += 1;
-                    self.flawed += u64::from(binary.flaw.is_some());
+                    self.flawed += u64::from(held.binary.flaw.is_some());
                 }
                 Err(Unread::Refused(_)) => self.refused += 1,
                 Err(Unread::Flawed(_)) => self.flawed += 1,
             }
-            let bytes = binary.as_ref().map_or(0, Binary::held_bytes);
-            self.binaries.put(id, binary, bytes);
+            let bytes = held.as_ref().map_or(0, |held| {
+                let separate = held.separate.as_ref().map_or(0, |separate| separate.binary.held_bytes());
+                held.binary.held_bytes() + separate
+            });
+            self.binaries.put(id, held, bytes);
         }
         match self.binaries.get(&id) {
-            Some(binary) => binary.as_ref().map_err(|unread| *unread),
+            Some(Ok(held)) => Ok(&held.binary),
+            Some(Err(unread)) => Err(*unread),
             None => Err(Unread::Flawed(Flaw::Unreadable)),
         }
     }
 
-    /// The functions at a linked address of a file, as [`Binary::functions`].
+    /// The functions at a linked address of a file, an inlined one before the one it was inlined into; empty when
+    /// none is known.
     pub fn functions(&mut self, route: &Route<'_>, id: FileId, vaddr: u64) -> Vec<Function> {
-        if self.binary(route, id).is_err() || self.open(route, id).is_err() {
+        if self.binary(route, id).is_err()
+            || open(&mut self.open, id, || route.find(), route.process).is_err()
+        {
             return Vec::new();
         }
-        match (self.binaries.get(&id), self.open.get(&id)) {
-            (Some(Ok(binary)), Some(file)) => binary.functions(file, vaddr),
-            _ => Vec::new(),
+        let Files { binaries, debug, open: files, .. } = self;
+        let (Some(Ok(held)), Some(file)) = (binaries.get(&id), files.get(&id)) else { return Vec::new() };
+        if let Some(functions) = held.binary.go_functions(file, vaddr) {
+            return functions;
         }
+        let mut symbol = held.binary.symbol(file, vaddr);
+        let (mut source, mut source_id) = (&held.binary, id);
+        if let Some(separate) = &held.separate
+            && open(files, separate.id, || separate.find(route.process), route.process).is_ok()
+        {
+            (source, source_id) = (&separate.binary, separate.id);
+        }
+        let Some(file) = files.get(&source_id) else { return symbol.into_iter().collect() };
+        if source_id != id {
+            symbol = source.symbol(file, vaddr).or(symbol);
+        }
+        if !source.has_debug() {
+            return symbol.into_iter().collect();
+        }
+        if debug.get(&source_id).is_none() {
+            let read = source.debug(file);
+            self.flawed += u64::from(read.is_err());
+            let read = read.unwrap_or(None);
+            let bytes = read.as_ref().map_or(0, Debug::held_bytes);
+            debug.put(source_id, read, bytes);
+        }
+        let frames = debug.get(&source_id).and_then(|debug| Some(debug.as_ref()?.find(vaddr)));
+        debug_functions(&frames.unwrap_or_default(), symbol)
     }
 
-    fn open(&mut self, route: &Route<'_>, id: FileId) -> Result<&OpenFile, Refusal> {
-        match self.open.entry(id) {
-            Entry::Occupied(open) => Ok(open.into_mut()),
-            Entry::Vacant(none) => {
-                let found = route.find()?;
-                if found.id != id {
-                    return Err(Refusal::Replaced);
-                }
-                Ok(none.insert(found.open(route.process.map(|process| &process.directory))?))
-            }
-        }
+    fn read(&mut self, route: &Route<'_>, id: FileId) -> Result<Held, Unread> {
+        let file = open(&mut self.open, id, || route.find(), route.process)?;
+        let binary = Binary::read(file)?;
+        let separate = binary.is_stripped().then(|| Separate::look_for(route, &binary)).flatten();
+        Ok(Held { binary, separate })
     }
 
     /// Closes what was opened.
@@ -130,26 +178,73 @@ impl Files {
 
     /// Tables that had to make room.
     pub fn evicted(&self) -> u64 {
-        self.binaries.evicted
+        self.binaries.evicted + self.debug.evicted
     }
 
     /// Memory held.
     pub fn held_bytes(&self) -> usize {
-        self.binaries.held_bytes()
+        self.binaries.held_bytes() + self.debug.held_bytes()
+    }
+}
+
+/// Opens a file, if it is not open and still the one that is meant.
+fn open<'a>(
+    files: &'a mut HashMap<FileId, OpenFile>,
+    id: FileId,
+    find: impl FnOnce() -> Result<Found, Refusal>,
+    process: Option<&Process>,
+) -> Result<&'a OpenFile, Refusal> {
+    match files.entry(id) {
+        Entry::Occupied(open) => Ok(open.into_mut()),
+        Entry::Vacant(none) => {
+            let found = find()?;
+            if found.id != id {
+                return Err(Refusal::Replaced);
+            }
+            Ok(none.insert(found.open(process.map(|process| &process.directory))?))
+        }
+    }
+}
+
+impl Separate {
+    /// Looks for a binary's debug file: in the process's own root, where its image's packages put it, then on the
+    /// host.
+    fn look_for(route: &Route<'_>, binary: &Binary) -> Option<Separate> {
+        let (build_id, link) = (binary.build_id(), binary.debug_link());
+        let paths = candidates(build_id, link, route.path);
+        let inside = route.process.map(|_| true).into_iter().chain([false]);
+        inside.flat_map(|inside| paths.iter().map(move |path| (inside, path))).find_map(|(inside, path)| {
+            let found = find(inside, path, route.process).ok()?;
+            let file = found.open(route.process.map(|process| &process.directory)).ok()?;
+            let elf = Elf::read(&file).ok()?;
+            belongs(build_id, link, &elf, &file).then(|| Separate {
+                id: found.id,
+                path: path.clone(),
+                inside,
+                binary: Binary::of_symbols(elf, &file),
+            })
+        })
+    }
+
+    fn find(&self, process: Option<&Process>) -> Result<Found, Refusal> {
+        find(self.inside, &self.path, process)
+    }
+}
+
+fn find(inside: bool, path: &[u8], process: Option<&Process>) -> Result<Found, Refusal> {
+    match process {
+        Some(process) if inside => Found::in_root(&process.directory, path),
+        Some(_) | None => Found::on_host(path),
     }
 }
 
 impl Route<'_> {
     fn find(&self) -> Result<Found, Refusal> {
-        let found = match self.process {
-            Some(process) => Found::mapped(&process.directory, self.mapping, self.path)?,
-            None => Found::on_host(self.path)?,
+        let Some(process) = self.process else {
+            // A process that is gone cannot say which file it had: the inode number must do.
+            let found = Found::on_host(self.path)?;
+            return if found.id.inode == self.mapping.inode { Ok(found) } else { Err(Refusal::Replaced) };
         };
-        // A process that is gone cannot say which file it had: the inode number must do.
-        if found.id.inode == self.mapping.inode || self.process.is_some() {
-            Ok(found)
-        } else {
-            Err(Refusal::Replaced)
-        }
+        Found::mapped(&process.directory, self.mapping, self.path)
     }
 }

@@ -13,7 +13,9 @@
 pub mod binary;
 pub mod bytes;
 pub mod cache;
+pub mod debug_files;
 pub mod demangle;
+pub mod dwarf;
 pub mod elf;
 pub mod files;
 pub mod image;

@@ -37,7 +37,7 @@ impl Vdso {
         let ours = mapping.range.end - mapping.range.start == self.bytes.len() as u64;
         let binary = self.binary.as_ref().filter(|_| ours);
         let at = binary.and_then(|binary| Some((binary, binary.vaddr_of(offset)?)));
-        at.map_or_else(Vec::new, |(binary, vaddr)| binary.functions(&self.bytes, vaddr))
+        at.and_then(|(binary, vaddr)| binary.symbol(&self.bytes, vaddr)).into_iter().collect()
     }
 }
 
