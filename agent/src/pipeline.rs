@@ -7,6 +7,7 @@ use crate::capture::recent::{Bounds, Excerpt, Recent, Size};
 use crate::capture::{CaptureError, Progress, Source};
 use crate::decode;
 use crate::decode::fact::{self, Fact};
+use crate::enrich::ProcId;
 use crate::fold::{Limits, Snapshot, State, Window, loss::Loss, totals::Totals};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,6 +34,8 @@ pub struct Pulse {
     pub node: fact::Node,
     /// Sums since the start.
     pub totals: Totals,
+    /// CNI calls in flight, by command and plugin.
+    pub cni_in_flight: BTreeMap<(Arc<str>, Arc<str>), u64>,
     /// What was not seen since the start.
     pub loss: Loss,
     /// Rows in the live state's tables, by table: used and allowed.
@@ -175,12 +178,24 @@ impl<'a> Live<'a> {
             probes: state.probes.values().cloned().collect(),
             node: state.node.clone().unwrap_or_default(),
             totals: state.totals.clone(),
+            cni_in_flight: in_flight(state),
             loss: state.loss.clone(),
             tables: state.table_sizes(),
             recorder: lock(&self.hub.recent).size(),
             kernel,
         }
     }
+}
+
+/// CNI calls in flight. A plugin that was in flight once stays, with 0, so that its series does not break off.
+fn in_flight(state: &State) -> BTreeMap<(Arc<str>, Arc<str>), u64> {
+    let ended = state.totals.cni.calls.rows();
+    let mut rows: BTreeMap<(Arc<str>, Arc<str>), u64> =
+        ended.map(|(command, plugin, _)| ((command.into(), plugin.into()), 0)).collect();
+    for call in state.cni.live() {
+        *rows.entry((call.command_label().into(), call.plugin.clone())).or_default() += 1;
+    }
+    rows
 }
 
 fn count(mut records: &[u8]) -> u64 {
@@ -223,13 +238,18 @@ pub fn keyframe(state: &State, now_ns: u64) -> Vec<u8> {
 }
 
 fn process_fact(process: &crate::enrich::processes::Process) -> fact::Process {
-    let spawner = process.spawner.map(|id| fact::ProcessId { tgid: id.tgid, start_ns: id.start_ns });
+    let known = |id: ProcId| fact::ProcessId { tgid: id.tgid, start_ns: id.start_ns };
+    let cni = process.cni.as_deref().filter(|_| !process.gone).map(|work| {
+        let environment = work.environment.clone();
+        Box::new(fact::CniWork { call: known(work.call), parent: work.parent.map(known), environment })
+    });
     fact::Process {
         tgid: process.id.tgid,
         start_ns: process.id.start_ns,
         start_exact: process.exact,
         ppid: process.scanned_ppid,
-        spawner,
+        spawner: process.spawner.map(known),
+        cni,
         spawned_ns: process.spawned_ns,
         begun_ns: process.begun_ns,
         exec_ns: process.exec_ns,

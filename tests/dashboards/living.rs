@@ -122,6 +122,25 @@ fn binary() -> PathBuf {
     std::env::var_os("SLOWPOD_BIN").map_or_else(beside, PathBuf::from)
 }
 
+/// A shell that runs a CNI plugin twice a second, for a new sandbox each time; `test` fails every other time.
+fn keep_plugging() -> Plugging {
+    let script = "i=0; while :; do i=$((i+1)); env CNI_COMMAND=ADD CNI_CONTAINERID=dashboards-$i CNI_IFNAME=eth0 \
+                  /usr/bin/test $((i%2)) = 0; sleep 0.5; done";
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", script]).stdin(Stdio::null());
+    Plugging(die_with_test(&mut command).spawn().expect("a shell"))
+}
+
+/// Ended when dropped.
+struct Plugging(Child);
+
+impl Drop for Plugging {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn the_agent_under_load_fills_every_panel() {
     let agent = AgentProcess::start();
@@ -130,6 +149,7 @@ fn the_agent_under_load_fills_every_panel() {
     let search = workload!("path-search").option("--count", 20).word("--missing").run();
     assert!(!search.to_string().is_empty());
     workload!("netlink-storm").option("--count", 200).option("--what", "duplicate").run();
+    let plugins = keep_plugging();
     check(agent.address);
-    drop(storm);
+    drop((storm, plugins));
 }

@@ -39,6 +39,8 @@ pub struct MadeUp {
     comm: [u8; 16],
     next_pid: u32,
     spawned: u64,
+    /// Where the records behind the last exec begin.
+    after_exec: Option<usize>,
 }
 
 impl MadeUp {
@@ -46,8 +48,15 @@ impl MadeUp {
     pub fn new(comm: &[u8], now_ns: u64) -> MadeUp {
         let path = [b"/usr/local/bin/", comm].concat();
         let daemon = Task { start_ns: now_ns - 3_600 * S, tgid: 4_242, tid: 4_242 };
-        let mut node =
-            MadeUp { now_ns, records: Vec::new(), daemon, comm: padded(comm), next_pid: 10_000, spawned: 0 };
+        let mut node = MadeUp {
+            now_ns,
+            records: Vec::new(),
+            daemon,
+            comm: padded(comm),
+            next_pid: 10_000,
+            spawned: 0,
+            after_exec: None,
+        };
         node.tell(&Fact::Node(Node {
             node_name: "node-7".into(),
             kernel_release: "6.18.0".into(),
@@ -104,6 +113,42 @@ impl MadeUp {
         }
     }
 
+    /// One child that is a CNI plugin, for a new sandbox each time: it fails every other time. Takes 1.6 ms.
+    pub fn cni_add(&mut self) {
+        let number = self.spawned;
+        let child = self.next_pid;
+        let start_ns = self.now_ns + MS / 10;
+        self.spawn(
+            "/opt/cni/bin/bridge",
+            &["/opt/cni/bin/bridge"],
+            number % 2 == 1,
+            (ROUTE_PROTOCOL, RTM_NEWROUTE),
+        );
+        let args = format!("K8S_POD_NAMESPACE=default;K8S_POD_NAME=web;K8S_POD_UID=pod-{number}");
+        let field = format!("{number:064x}");
+        let mut cni = abi::cni::Cni {
+            header: self.header::<abi::cni::Cni>(Kind::Cni, args.len()),
+            task: Task { start_ns, tgid: child, tid: child },
+            cgroup_id: POD_CGROUP,
+            found: 0,
+            cut: 0,
+            args_len: args.len() as u32,
+            reserved: 0,
+            comm: padded(b"bridge"),
+            command: padded(b"ADD"),
+            ifname: padded(b"eth0"),
+            traceparent: [0; 64],
+            container_id: [0; 128],
+            netns: [0; 256],
+        };
+        cni.container_id[..64].copy_from_slice(field.as_bytes());
+        // Told right behind the exec, which is where a kernel tells it.
+        cni.header.ktime_ns = start_ns + MS / 2;
+        let end = self.after_exec.unwrap_or(self.records.len());
+        let record = [cni.as_bytes(), args.as_bytes()].concat();
+        self.records.splice(end..end, record);
+    }
+
     /// One child: made, executed, sends one netlink message, ends, is collected. Takes 1.6 ms.
     pub fn spawn(&mut self, path: &str, argv: &[&str], failed: bool, message: (u16, u16)) {
         let begun_ns = self.now_ns;
@@ -115,6 +160,7 @@ impl MadeUp {
         self.put_spawn(child, begun_ns);
         self.pass(MS / 2);
         self.put_exec(child, path, argv);
+        self.after_exec = Some(self.records.len());
         self.pass(MS / 2);
         let name = padded(argv[0].as_bytes());
         self.put_netlink(child, name, message, failed);
@@ -188,6 +234,7 @@ impl MadeUp {
             let mut live = Live::new(&own_hub);
             while !own_stop.load(Ordering::Relaxed) {
                 node.resync(services);
+                node.cni_add();
                 // Records come when they have happened, not before.
                 while node.now_ns > clock::ktime_ns() && !own_stop.load(Ordering::Relaxed) {
                     std::thread::sleep(Duration::from_millis(5));

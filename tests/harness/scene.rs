@@ -18,6 +18,8 @@
 //!                       entered so long before), tid=7 (which thread of kube forks), inner=3, stack=9, vfork
 //! thread kube           kube makes a thread
 //! exec a /usr/sbin/ipset argv="ipset add X"      also: comm=, tid=7, script, argv_cut, path_cut
+//! cni a ADD sandbox=5b1f if=eth0 netns=/run/netns/x args="K8S_POD_NAME=web;..."   the exec had such an
+//!                       environment; also trace=, cut
 //! fail a /bin/ipset ENOENT                       an exec fails
 //! exit a code=1         also: signal=9, cpu= runnable= blocked.disk=…: what they leave of the life is
 //!                       time on a CPU, or with cpu= given blocked by other; threads=3 partial teardown=1ms

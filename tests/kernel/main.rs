@@ -1,5 +1,6 @@
 //! Tests on a live kernel: they need root.
 
+mod cni;
 mod exact;
 mod execs;
 mod facts;

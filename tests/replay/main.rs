@@ -1,5 +1,6 @@
 //! Scenes through the whole pipeline: golden answers, and the numbers that matter worked out by hand.
 
+mod cni;
 mod filters;
 mod findings;
 mod garbage;

@@ -4,6 +4,7 @@
 //! (the `IntoBytes` derive refuses it), [`Header`] first, a size assert beside the type.
 
 pub mod cgroup;
+pub mod cni;
 pub mod exec;
 pub mod exit;
 pub mod flood;
@@ -75,13 +76,15 @@ pub enum Kind {
     Stack = 10,
     /// Counts kept in the kernel for what did not go through the ring as records: [`flood::Flood`].
     Flood = 11,
+    /// A program was started to do a CNI call: [`cni::Cni`], then `CNI_ARGS` bytes.
+    Cni = 12,
     /// A fact from outside the kernel's rings (start-up scan, clocks, losses, verdicts): JSON bytes.
     Fact = 64,
 }
 
 impl Kind {
     /// All kinds, in numeric order.
-    pub const ALL: [Kind; 12] = [
+    pub const ALL: [Kind; 13] = [
         Kind::Spawn,
         Kind::Exec,
         Kind::ExecFail,
@@ -93,6 +96,7 @@ impl Kind {
         Kind::CgroupMove,
         Kind::Stack,
         Kind::Flood,
+        Kind::Cni,
         Kind::Fact,
     ];
     /// Slots in per-kind counter arrays: one more than the largest kind that the kernel submits.
@@ -117,6 +121,7 @@ impl Kind {
             Kind::CgroupMove => "cgroup_move",
             Kind::Stack => "stack",
             Kind::Flood => "flood",
+            Kind::Cni => "cni",
             Kind::Fact => "fact",
         }
     }
@@ -144,6 +149,7 @@ pub const CONTRACT: u64 = {
         size_of::<cgroup::CgroupMove>(),
         size_of::<stack::Stack>(),
         size_of::<flood::Flood>(),
+        size_of::<cni::Cni>(),
         split::CAUSES,
     ];
     let mut hash = crate::rules::hash::step(crate::rules::hash::START, REVISION);
@@ -155,7 +161,7 @@ pub const CONTRACT: u64 = {
     hash
 };
 /// To be raised whenever a field of a record changes its meaning or its place.
-pub const REVISION: u64 = 1;
+pub const REVISION: u64 = 2;
 
 /// Per-kind counters the kernel keeps beside its rings. `seen = submitted + dropped + counted` always holds,
 /// which tests use as their oracle.

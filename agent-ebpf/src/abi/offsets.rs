@@ -50,6 +50,8 @@ pub const OFFSETS: &[Offset] = &[
     row("OFF_UPID_NS", &["upid.ns"]),
     row("OFF_MM_ARG_START", &["mm_struct.arg_start"]),
     row("OFF_MM_ARG_END", &["mm_struct.arg_end"]),
+    row("OFF_MM_ENV_START", &["mm_struct.env_start"]),
+    row("OFF_MM_ENV_END", &["mm_struct.env_end"]),
     row("OFF_BPRM_FILENAME", &["linux_binprm.filename"]),
     row("OFF_BPRM_INTERP", &["linux_binprm.interp"]),
     row("OFF_TASK_IN_IOWAIT", &["task_struct.in_iowait"]),

@@ -142,6 +142,17 @@ pub const PROBES: &[Probe] = &[
             fields: &["OFF_TASK_MM", "OFF_MM_ARG_START", "OFF_MM_ARG_END", "OFF_BPRM_FILENAME"],
         }],
     },
+    // Behind "exec": programs at one tracepoint run in the order they were attached.
+    Probe {
+        name: "cni",
+        gives: "CNI calls are not recognised, and their processes count as the container runtime's",
+        need: Need::Optional,
+        rungs: &[Rung {
+            name: "environment at sched_process_exec",
+            programs: &[program("process_exec_cni", Hook::TpBtf("sched_process_exec"))],
+            fields: &["OFF_TASK_MM", "OFF_MM_ENV_START", "OFF_MM_ENV_END"],
+        }],
+    },
     Probe {
         name: "exec_fail",
         gives: "failed execs (a PATH search) are not counted",

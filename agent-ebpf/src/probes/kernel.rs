@@ -114,6 +114,8 @@ fields! {
     OFF_UPID_NS: Upid => *const PidNs,
     OFF_MM_ARG_START: Mm => u64,
     OFF_MM_ARG_END: Mm => u64,
+    OFF_MM_ENV_START: Mm => u64,
+    OFF_MM_ENV_END: Mm => u64,
     OFF_BPRM_FILENAME: Binprm => *const u8,
     OFF_BPRM_INTERP: Binprm => *const u8,
     OFF_TASK_IN_IOWAIT: TaskStruct => u8,

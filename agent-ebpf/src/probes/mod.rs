@@ -5,6 +5,7 @@
 
 mod blocked;
 mod cgroup;
+mod cni;
 mod exec;
 mod exit;
 mod flood;

@@ -3,6 +3,7 @@
 
 pub mod cause;
 pub mod comm;
+pub mod env;
 pub mod hash;
 pub mod netlink;
 pub mod path;

@@ -102,7 +102,7 @@ impl Counters {
         let mut counts = Counts::default();
         for kind in Kind::ALL {
             // Facts and flood rows are made by the agent.
-            if kind as u32 >= Kind::Flood as u32 {
+            if matches!(kind, Kind::Flood | Kind::Fact) {
                 continue;
             }
             let mut sum = Tally::default();

@@ -63,7 +63,7 @@ pub fn coalesce(batch: &mut Vec<u8>) -> u64 {
                 | Kind::NetlinkError
                 | Kind::CgroupMove,
             ) => end_runs(&batch[start..end], &mut runs),
-            Some(Kind::Cgroup | Kind::Stack | Kind::Flood | Kind::Fact) | None => {}
+            Some(Kind::Cgroup | Kind::Stack | Kind::Flood | Kind::Cni | Kind::Fact) | None => {}
         }
         start = end;
     }

@@ -45,6 +45,8 @@ pub enum Verb {
     Storms(show::Args),
     /// Ask a running agent what it finds wrong.
     Findings(show::Args),
+    /// Ask a running agent for CNI calls: how long, for which pod, and what filled them.
+    Cni(show::Args),
     /// Ask a running agent for processes and their time splits.
     Processes(show::Args),
     /// Ask a running agent who talks netlink.
@@ -72,6 +74,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Replay(args) => replay::run(args),
         Verb::Storms(args) => show::run("storms", args),
         Verb::Findings(args) => show::run("findings", args),
+        Verb::Cni(args) => show::run("cni", args),
         Verb::Processes(args) => show::run("processes", args),
         Verb::Netlink(args) => show::run("netlink", args),
         Verb::Probes(args) => probes::run(args),

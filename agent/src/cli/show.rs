@@ -1,4 +1,4 @@
-//! `storms`, `findings`, `processes`, `netlink`: ask a running agent, print a table or JSON.
+//! `storms`, `findings`, `cni`, `processes`, `netlink`: ask a running agent, print a table or JSON.
 
 use super::options::{self, Format};
 use super::{Failure, tables};

@@ -4,6 +4,7 @@
 //! text of an answer passes [`text::safe`](crate::enrich::text::safe) once more here: the answer may come from an
 //! agent, a tape or a proxy that is not to be trusted with a terminal.
 
+mod cni;
 mod fields;
 mod findings;
 mod flux;
@@ -29,6 +30,7 @@ pub fn render(view: &str, body: &[u8], width: usize) -> Result<String, serde_jso
     let answer = Fields::new(&answer);
     let width = width.max(WIDTH_MIN);
     let lines = match view {
+        "cni" => cni::lines(&answer, width),
         "findings" => findings::lines(&answer, width),
         "flux" => flux::lines(&answer, width),
         "netlink" => netlink::lines(&answer, width),

@@ -205,8 +205,22 @@ pub struct Process {
     pub threads: u32,
     /// Real user id.
     pub uid: u32,
+    /// The CNI work it does or is part of; `None` when it has nothing to do with any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cni: Option<Box<CniWork>>,
     /// Its end, if it has ended and was not yet collected or forgotten.
     pub exited: Option<Exited>,
+}
+
+/// What a process does CNI work for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CniWork {
+    /// The nearest plugin process above it, or itself.
+    pub call: ProcessId,
+    /// Of a delegated plugin: the plugin that runs it.
+    pub parent: Option<ProcessId>,
+    /// The variables that say so.
+    pub environment: super::cni::Environment,
 }
 
 /// A process of the past or present.

@@ -2,6 +2,7 @@
 //! bytes are none. One file per probe, with the names of `agent-ebpf/src/abi/`; nothing here panics.
 
 pub mod cgroup;
+pub mod cni;
 mod durations;
 pub mod errno;
 pub mod exec;
@@ -21,6 +22,7 @@ use slowpod_ebpf::abi::{
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 pub use cgroup::Cgroup;
+pub use cni::Cni;
 pub use exec::{Exec, ExecFail};
 pub use fact::Fact;
 
@@ -49,6 +51,8 @@ pub enum Event<'a> {
     Stack(Stack),
     /// Counts of what was not sent as records.
     Flood(Box<Flood>),
+    /// A program was started to do a CNI call.
+    Cni(Box<Cni>),
     /// A fact from outside the kernel.
     Fact(Box<Fact>),
 }
@@ -117,6 +121,7 @@ pub fn event(bytes: &[u8]) -> Result<(Header, Event<'_>), Garbled> {
         Kind::CgroupMove => Event::CgroupMove(fixed(bytes)?.0),
         Kind::Stack => Event::Stack(stack(bytes)?),
         Kind::Flood => Event::Flood(Box::new(flood::flood(bytes)?)),
+        Kind::Cni => Event::Cni(Box::new(cni::cni(bytes)?)),
         Kind::Fact => {
             Event::Fact(Box::new(fact::decode(bytes).map_err(|error| Garbled::Fact(error.to_string()))?))
         }

@@ -3,6 +3,7 @@
 pub mod argv_class;
 pub mod cgroups;
 pub mod clock;
+pub mod cni;
 pub mod identity;
 pub mod processes;
 pub mod symbols;

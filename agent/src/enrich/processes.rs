@@ -3,7 +3,7 @@
 //! A process is keyed by (tgid, start time), so a recycled pid is another process. What the start-up scan
 //! finds has a start time rounded down to a clock tick; the first exact record about it sharpens the key.
 
-use super::{ProcId, text};
+use super::{ProcId, cni::CniWork, text};
 use slowpod_ebpf::abi::{Task, exit::Exit};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -51,6 +51,8 @@ pub struct Process {
     pub uid: u32,
     /// Threads it made while watched, the main one not counted.
     pub threads_made: u32,
+    /// The CNI work it does or is part of: its environment names the pod, its cgroup the runtime.
+    pub cni: Option<Arc<CniWork>>,
     /// It has ended, and is kept for late records about it.
     pub gone: bool,
 }

@@ -2,6 +2,7 @@
 //! its numbers, where to see them, and what usually helps. One file is one rule; all are in [`FINDINGS`].
 
 mod callers;
+pub mod cni_slow;
 pub mod exec_storm;
 pub mod fixes;
 pub mod fork_storm;
@@ -32,6 +33,7 @@ pub struct Rule {
 /// Every rule.
 pub const FINDINGS: &[&Rule] = &[
     &exec_storm::RULE,
+    &cni_slow::RULE,
     &path_search::RULE,
     &fork_storm::RULE,
     &spawn_cost::RULE,

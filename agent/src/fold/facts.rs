@@ -4,7 +4,7 @@ use super::State;
 use super::grow::Grow;
 use crate::decode::{self, Fact};
 use crate::enrich::argv_class::{CommandLine, argv_class};
-use crate::enrich::{ProcId, processes::Process, text};
+use crate::enrich::{ProcId, cni::CniWork, processes::Process, text};
 use slowpod_ebpf::abi::{self, cgroup::CgroupMove, exec};
 
 pub use crate::decode::fact::{Node, Probe};
@@ -17,7 +17,7 @@ pub(super) fn apply(state: &mut State, now_ns: u64, fact: Fact) {
     match fact {
         Fact::Node(node) => state.node = Some(node),
         Fact::Clock { wall_unix_ns } => state.clock.anchor(now_ns, wall_unix_ns),
-        Fact::Process(process) => state.scanned(&process),
+        Fact::Process(process) => state.scanned(now_ns, &process),
         Fact::Cgroup { id, hierarchy: _, path } => state.cgroups.made(id, &path.0, 0),
         Fact::ScanDone { .. } => state.scanned = true,
         Fact::Probe(probe) => {
@@ -35,7 +35,7 @@ pub(super) fn apply(state: &mut State, now_ns: u64, fact: Fact) {
         Fact::GenlFamily { id, name } => {
             state.genl.insert(id, text::safe(name.as_bytes(), FAMILY_TEXT_BYTES).into_owned());
         }
-        Fact::Gone { tgid, start_ns } => state.gone(ProcId { tgid, start_ns }),
+        Fact::Gone { tgid, start_ns } => state.gone(now_ns, ProcId { tgid, start_ns }),
         Fact::Symbols(symbols) => state.symbols(&symbols),
     }
 }
@@ -53,7 +53,7 @@ impl State {
         });
     }
 
-    fn scanned(&mut self, fact: &decode::fact::Process) {
+    fn scanned(&mut self, now_ns: u64, fact: &decode::fact::Process) {
         let id = ProcId { tgid: fact.tgid, start_ns: fact.start_ns };
         let task = abi::Task { tgid: fact.tgid, tid: fact.tgid, start_ns: fact.start_ns };
         // A record may have told of it before the scan came by; records know more.
@@ -90,14 +90,18 @@ impl State {
             scanned_ppid: fact.ppid,
             uid: fact.uid,
             threads_made: 0,
+            cni: fact.cni.as_deref().map(|work| cni_work(work).into()),
             gone: false,
         });
         if fact.exited.is_some() {
             self.processes.end(id);
+        } else {
+            self.cni_told(id, now_ns);
         }
     }
 
-    fn gone(&mut self, id: ProcId) {
+    fn gone(&mut self, now_ns: u64, id: ProcId) {
+        self.cni_lost(id, now_ns);
         if let Some(child) = self.children.remove(&id) {
             self.loss.ends_swept += 1;
             self.uncollected.forget(id);
@@ -130,4 +134,9 @@ impl State {
             process.cgroup_id = moved.cgroup_id;
         }
     }
+}
+
+fn cni_work(work: &decode::fact::CniWork) -> CniWork {
+    let id = |id: decode::fact::ProcessId| ProcId { tgid: id.tgid, start_ns: id.start_ns };
+    CniWork::new(id(work.call), work.parent.map(id), work.environment.clone())
 }

@@ -108,6 +108,7 @@ impl State {
         if self.processes.get(id).is_none() {
             return;
         }
+        self.cni_spawned(id);
         // Before its first child is credited: that child must not find the loop held open by it.
         if forked {
             self.found_worker(spawner);
@@ -192,6 +193,7 @@ impl State {
         let class = class_of(&process, child.timing.worker);
         self.end_child(id, &child, &class, exit);
         self.credit_tree(&process, exit);
+        self.cni_ended(&process, &class, exit);
         if in_window {
             self.counts.ended += 1;
             self.loss.split_partial.grow(u64::from(exit.flags & abi::exit::FLAG_SPLIT_PARTIAL != 0));
@@ -231,6 +233,7 @@ impl State {
         let spawner = self.known_or_stub(now_ns, &flood.key.spawner, &flood.comm, flood.cgroup_id);
         let binary = text::until_nul(&flood.key.binary);
         let class: Arc<str> = text::safe(binary, 4 * flood::BINARY_BYTES).into();
+        self.cni_counted(spawner, &class, flood.count.spawns);
         let covered_from_ns = self.covered.0;
         let Some((_, daemon)) = self.daemons.of(&self.processes, spawner, now_ns) else { return };
         daemon.series.flood(&class, &flood.count, covered_from_ns);

@@ -24,6 +24,8 @@ pub struct Loss {
     pub argv_cut: u64,
     /// Paths that were cut.
     pub path_cut: u64,
+    /// CNI environments of which a value was cut, or that were longer than what is looked at.
+    pub cni_cut: u64,
     /// Netlink sends whose walk was cut, or that could not be read.
     pub netlink_cut: u64,
     /// Exits, execs and sends of processes whose spawn was never seen and whom the start-up scan missed.

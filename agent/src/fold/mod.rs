@@ -4,6 +4,7 @@
 
 pub mod class;
 pub mod class_sum;
+pub mod cni;
 pub mod daemons;
 pub mod facts;
 pub mod failed;
@@ -39,14 +40,16 @@ pub struct Limits {
     pub ended_max: usize,
     /// Sync loops kept per daemon.
     pub loops_max: usize,
+    /// CNI calls that ended, and sandboxes, kept.
+    pub cni_calls_max: usize,
 }
 
 impl Limits {
     /// For the state that follows live: enough for late records and for collecting parents.
-    pub const LIVE: Limits = Limits { ended_max: 1_024, loops_max: 16 };
+    pub const LIVE: Limits = Limits { ended_max: 1_024, loops_max: 16, cni_calls_max: 1_024 };
     /// For answering one query: every child of a 5,000-spawn storm with room to spare, and ten minutes of a
-    /// daemon that resyncs every second.
-    pub const WINDOW: Limits = Limits { ended_max: 16_384, loops_max: 640 };
+    /// daemon that resyncs every second; and every plugin of a thousand pods' starts and ends.
+    pub const WINDOW: Limits = Limits { ended_max: 16_384, loops_max: 640, cni_calls_max: 8_192 };
 }
 
 /// The time an answer is about, on the monotonic clock.
@@ -122,6 +125,8 @@ pub struct State {
     pub children: BTreeMap<ProcId, life::Child>,
     /// Processes that ended in the window, oldest first.
     pub ended: VecDeque<Ended>,
+    /// CNI calls: in flight, and ended in the window.
+    pub cni: cni::Calls,
     /// Netlink by sender, in the window.
     pub senders: BTreeMap<Sender, NetlinkTable>,
     /// Failed execs, in the window.
@@ -157,6 +162,7 @@ impl State {
             daemons: Daemons::new(limits.loops_max),
             children: BTreeMap::new(),
             ended: VecDeque::new(),
+            cni: cni::Calls::new(limits.cni_calls_max),
             senders: BTreeMap::new(),
             failed: Failed::default(),
             counts: Counts::default(),
@@ -203,6 +209,7 @@ impl State {
             Event::CgroupMove(moved) => self.cgroup_move(&moved),
             Event::Stack(stack) => self.stacks.put(stack),
             Event::Flood(flood) => self.flood(&flood),
+            Event::Cni(cni) => self.cni(&cni),
             Event::Fact(fact) => self.fact(now_ns, *fact),
         }
     }
@@ -210,7 +217,7 @@ impl State {
     /// Ends the answer: what is still going on is counted up to `until_ns`.
     pub fn finish(mut self, until_ns: u64) -> Snapshot {
         self.count_running(until_ns);
-        let State { daemons, processes, loss, cgroups, failed, stacks, .. } = &mut self;
+        let State { daemons, processes, loss, cgroups, failed, stacks, cni, .. } = &mut self;
         for (_, daemon) in daemons.iter_mut() {
             daemon.series.finish(until_ns);
             loss.evict("loops", daemon.series.evicted);
@@ -220,12 +227,15 @@ impl State {
         loss.evict("cgroups", cgroups.refused);
         loss.evict("failed_execs", failed.other);
         loss.evict("stacks", stacks.evicted);
+        loss.evict("cni_calls", cni.evicted);
+        loss.evict("cni_sandboxes", cni.sandboxes.evicted);
         let until_ns = until_ns.min(self.window.until_ns);
         Snapshot { window: Window { until_ns, ..self.window }, state: self }
     }
 
-    /// Counts the loops that are over at `now_ns` into the totals. For the state that runs all the time.
+    /// Counts the loops that are over at `now_ns`, and the sandboxes that have their network, into the totals. For the state that runs all the time.
     pub fn settle(&mut self, now_ns: u64) {
+        self.cni.sandboxes.settle(now_ns, |ready_ns| self.totals.cni.network_ready.add(ready_ns, 0));
         for (_, daemon) in self.daemons.iter_mut() {
             let name = daemon.name.clone();
             daemon.series.settle(now_ns, |duration_ns, busy_ns| {
@@ -239,6 +249,7 @@ impl State {
         let mut sizes = BTreeMap::from([
             ("processes", (self.processes.len(), crate::enrich::processes::PROCESSES_MAX)),
             ("cgroups", (self.cgroups.len(), crate::enrich::cgroups::CGROUPS_MAX)),
+            ("cni_calls", (self.cni.in_flight(), cni::LIVE_MAX)),
             ("daemons", (self.daemons.len(), daemons::DAEMONS_MAX)),
             ("netlink_senders", (self.senders.len(), SENDERS_MAX)),
             ("stacks", (self.stacks.iter().count(), stacks::STACKS_MAX)),

@@ -2,6 +2,7 @@
 //!
 //! Bounded: a daemon or class beyond [`ROWS_MAX`] goes to the row [`OTHER`], and no label is a pid or a UID.
 
+use super::cni::Call;
 use super::grow::Grow;
 use slowpod_ebpf::abi::split::Split;
 use std::collections::BTreeMap;
@@ -53,32 +54,32 @@ impl<T: Default> Table<T> {
     }
 }
 
-/// Upper bounds of the sync-loop duration histogram, in seconds: from one probe burst to the worst resync
-/// reported in the field (minutes).
-pub const LOOP_BOUNDS_S: [f64; 14] =
+/// Upper bounds of the duration histograms, in seconds: from one probe burst or a quick CNI plugin to the worst
+/// resync reported in the field (minutes).
+pub const DURATION_BOUNDS_S: [f64; 14] =
     [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
 
-/// Durations of a daemon's sync loops.
+/// Durations: of a daemon's sync loops, of a plugin's calls.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct LoopTotals {
-    /// Loops that ended.
-    pub loops: u64,
+pub struct Durations {
+    /// How many ended.
+    pub count: u64,
     /// Sum of their durations.
     pub duration_ns: u64,
-    /// Sum of the time they had a child alive.
+    /// Sum of the time that sync loops had a child alive; 0 elsewhere.
     pub busy_ns: u64,
-    /// Loops by duration: one count per bound of [`LOOP_BOUNDS_S`], and one above all.
-    pub buckets: [u64; LOOP_BOUNDS_S.len() + 1],
+    /// How many by duration: one count per bound of [`DURATION_BOUNDS_S`], and one above all.
+    pub buckets: [u64; DURATION_BOUNDS_S.len() + 1],
 }
 
-impl LoopTotals {
-    /// Counts a loop that ended.
+impl Durations {
+    /// Counts one that ended.
     pub fn add(&mut self, duration_ns: u64, busy_ns: u64) {
-        self.loops += 1;
+        self.count.grow(1);
         self.duration_ns.grow(duration_ns);
         self.busy_ns.grow(busy_ns);
         let seconds = duration_ns as f64 / 1e9;
-        self.buckets[LOOP_BOUNDS_S.partition_point(|bound| *bound < seconds)] += 1;
+        self.buckets[DURATION_BOUNDS_S.partition_point(|bound| *bound < seconds)] += 1;
     }
 }
 
@@ -92,7 +93,29 @@ pub struct Totals {
     /// By (daemon, message name).
     pub netlink: Table<super::netlink::MessageSums>,
     /// By (daemon, "").
-    pub loops: Table<LoopTotals>,
+    pub loops: Table<Durations>,
+    /// CNI calls and sandboxes.
+    pub cni: CniTotals,
+}
+
+/// CNI since the start.
+#[derive(Clone, Debug, Default)]
+pub struct CniTotals {
+    /// Calls that ended, by (command, plugin).
+    pub calls: Table<Durations>,
+    /// Of these, those that failed, by (command, plugin).
+    pub failed: Table<u64>,
+    /// From a sandbox's first attempt's start to its first success's end.
+    pub network_ready: Durations,
+}
+
+impl CniTotals {
+    /// Counts a call that ended.
+    pub fn ended(&mut self, call: &Call, ended_ns: u64) {
+        let command = call.command_label().into();
+        self.calls.row(&command, &call.plugin).add(ended_ns.saturating_sub(call.started_ns), 0);
+        *self.failed.row(&command, &call.plugin) += u64::from(call.failed());
+    }
 }
 
 #[cfg(test)]
@@ -112,10 +135,10 @@ mod tests {
 
     #[test]
     fn durations_fall_into_inclusive_buckets() {
-        let mut totals = LoopTotals::default();
+        let mut totals = Durations::default();
         totals.add(10_000_000, 0);
         totals.add(400_000_000_000, 0);
         assert_eq!(totals.buckets[0], 1, "le is inclusive");
-        assert_eq!(totals.buckets[LOOP_BOUNDS_S.len()], 1);
+        assert_eq!(totals.buckets[DURATION_BOUNDS_S.len()], 1);
     }
 }

@@ -83,6 +83,7 @@ pub fn completeness(snapshot: &Snapshot) -> CompletenessBlock {
     note(&mut block.lost, "late", loss.late);
     note(&mut block.lost, "garbled", loss.garbled);
     note(&mut block.truncated, "argv", loss.argv_cut);
+    note(&mut block.truncated, "cni_environment", loss.cni_cut);
     note(&mut block.truncated, "life", loss.ends_swept);
     note(&mut block.truncated, "path", loss.path_cut);
     note(&mut block.truncated, "netlink_walk", loss.netlink_cut);

@@ -1,7 +1,8 @@
 //! Blocks that several views share: who, when, how it ended, where the time went. In: the fold's values.
 //! Out: serialisable structs whose field names are the API's words.
 
-use crate::enrich::identity::Identity;
+use crate::enrich::cni::CniWork;
+use crate::enrich::identity::{Identity, Qos};
 use crate::enrich::{ProcId, processes::Process};
 use crate::fold::{State, class::Outcomes, grow};
 use serde::Serialize;
@@ -90,6 +91,9 @@ pub enum IdentityBlock {
         qos: &'static str,
         /// Container runtime, where the path says.
         runtime: Option<&'static str>,
+        /// Where this is from, when it is not its cgroup: `cni_args`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        via: Option<&'static str>,
     },
     /// The node's own.
     Host {
@@ -105,15 +109,42 @@ pub enum IdentityBlock {
 }
 
 impl IdentityBlock {
+    /// Who a process belongs to. One that does CNI work runs in the runtime's cgroup and belongs to the pod it
+    /// does it for.
+    pub fn of_process(state: &State, process: &Process) -> Self {
+        match process.cni.as_deref() {
+            Some(work) if work.pod.uid.is_some() => IdentityBlock::of_cni(work),
+            Some(_) | None => IdentityBlock::of(state, process.cgroup_id),
+        }
+    }
+
+    /// The pod that a CNI call is for.
+    pub fn of_cni(work: &CniWork) -> Self {
+        match &work.pod.uid {
+            Some(uid) => IdentityBlock::Pod {
+                pod_uid: uid.to_string(),
+                container_id: work.pod.sandbox.as_deref().map(str::to_owned),
+                qos: Qos::Unknown.name(),
+                runtime: None,
+                via: Some("cni_args"),
+            },
+            None => IdentityBlock::Unknown,
+        }
+    }
+
     /// Who a cgroup belongs to.
     pub fn of(state: &State, cgroup_id: u64) -> Self {
         let identity = state.cgroups.identity(cgroup_id);
         let container_id = identity.container_id().map(str::to_owned);
         let runtime = identity.runtime().map(|runtime| runtime.name());
         match identity {
-            Identity::Pod(pod) => {
-                IdentityBlock::Pod { pod_uid: pod.uid.clone(), container_id, qos: pod.qos.name(), runtime }
-            }
+            Identity::Pod(pod) => IdentityBlock::Pod {
+                pod_uid: pod.uid.clone(),
+                container_id,
+                qos: pod.qos.name(),
+                runtime,
+                via: None,
+            },
             Identity::Host(host) => IdentityBlock::Host { unit: host.unit.clone(), container_id, runtime },
             Identity::Unknown => IdentityBlock::Unknown,
         }
@@ -191,7 +222,7 @@ impl ProcessBlock {
             script: process.script,
             uid: process.uid,
             cgroup: state.cgroups.get(process.cgroup_id).map(|cgroup| cgroup.path.clone()),
-            identity: IdentityBlock::of(state, process.cgroup_id),
+            identity: IdentityBlock::of_process(state, process),
             spawner: process.spawner.map(|id| ProcessRef::of(state, id)),
             scanned_ppid: (process.scanned_ppid > 0).then_some(process.scanned_ppid),
         }

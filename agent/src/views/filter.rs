@@ -24,11 +24,16 @@ impl<'a> Filter<'a> {
         pod.is_none() && pid.is_none() && comm.is_none() && cgroup.is_none()
     }
 
-    /// Whether a process passes.
+    /// Whether a process passes. One that does CNI work is its pod's, whatever its cgroup.
     pub fn process(&self, process: &Process) -> bool {
         self.query.pid.is_none_or(|pid| pid == process.id.tgid)
             && self.query.comm.as_deref().is_none_or(|comm| comm == &*process.comm)
-            && self.cgroup(process.cgroup_id)
+            && match process.cni.as_deref().and_then(|work| work.pod.uid.as_deref()) {
+                Some(uid) => {
+                    self.query.pod.as_deref().is_none_or(|pod| pod == uid) && self.below(process.cgroup_id)
+                }
+                None => self.cgroup(process.cgroup_id),
+            }
     }
 
     /// Whether a daemon passes: by any of its processes' ids, forks without exec among them.
@@ -59,14 +64,17 @@ impl<'a> Filter<'a> {
     }
 
     fn cgroup(&self, cgroup_id: u64) -> bool {
-        let Query { pod, cgroup, .. } = self.query;
+        let pod = self.query.pod.as_deref();
         let is_pod = |uid: &str| {
             let identity = self.state.cgroups.identity(cgroup_id);
             identity.pod().is_some_and(|pod| pod.uid == uid)
         };
-        let is_below = |prefix: &str| {
+        pod.is_none_or(is_pod) && self.below(cgroup_id)
+    }
+
+    fn below(&self, cgroup_id: u64) -> bool {
+        self.query.cgroup.as_deref().is_none_or(|prefix| {
             self.state.cgroups.get(cgroup_id).is_some_and(|cgroup| cgroup.path.starts_with(prefix))
-        };
-        pod.as_deref().is_none_or(is_pod) && cgroup.as_deref().is_none_or(is_below)
+        })
     }
 }

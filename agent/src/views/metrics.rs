@@ -113,6 +113,15 @@ pub const METRICS: &[Metric] = &[
     metric("slowpod_sync_loop_busy_seconds_total", Counter, &["daemon"],
         "Of the sync loops, the time in which at least one child was alive.", work::loop_busy),
 
+    metric("slowpod_cni_call_duration_seconds", Histogram, &["command", "plugin"],
+        "Wall time of CNI plugin processes that have ended, delegated ones included.", work::cni_durations),
+    metric("slowpod_cni_calls_failed_total", Counter, &["command", "plugin"],
+        "Of the CNI calls, those that did not end with exit code 0.", work::cni_failed),
+    metric("slowpod_cni_in_flight", Gauge, &["command", "plugin"],
+        "CNI calls running now.", work::cni_in_flight),
+    metric("slowpod_cni_network_ready_seconds", Histogram, &[],
+        "Per sandbox, from its first ADD attempt's start to its first success's end, retries included.", work::cni_ready),
+
     metric("slowpod_netlink_messages_total", Counter, &["sender", "message"],
         "Netlink messages sent.", work::netlink_messages),
     metric("slowpod_netlink_bytes_total", Counter, &["sender", "message"],

@@ -3,6 +3,9 @@
 
 pub mod body;
 pub mod classes;
+pub mod cni;
+mod cni_flow;
+mod cni_sandboxes;
 pub mod completeness;
 pub mod describe;
 pub mod filter;
@@ -41,7 +44,7 @@ pub const JSON: &str = "application/json";
 
 /// Every view, in the order the index lists them.
 pub const VIEWS: &[&View] =
-    &[&findings::VIEW, &storms::VIEW, &processes::VIEW, &netlink::VIEW, &probes::VIEW];
+    &[&findings::VIEW, &storms::VIEW, &cni::VIEW, &processes::VIEW, &netlink::VIEW, &probes::VIEW];
 
 /// The view with this name.
 pub fn named(name: &str) -> Option<&'static View> {

@@ -3,7 +3,8 @@
 use super::names;
 use super::records::{Cast, bytes, header, with_tail};
 use super::words::Words;
-use slowpod_ebpf::abi::{Kind, Task, cgroup, flood, netlink, stack};
+use slowpod_ebpf::abi::{Kind, Task, cgroup, cni, flood, netlink, stack};
+use slowpod_ebpf::rules::env;
 use zerocopy::FromZeros;
 
 impl Cast {
@@ -57,6 +58,30 @@ impl Cast {
         let header = header(Kind::NetlinkError, now_ns);
         let (task, comm) = (life.task, life.comm);
         Ok(bytes(netlink::NetlinkError { header, task, protocol, message_type, errno, comm }))
+    }
+
+    pub(super) fn cni(&mut self, words: &mut Words, now_ns: u64) -> Result<Vec<u8>, String> {
+        let life = self.life(words)?.clone();
+        let command = words.bytes("a command")?;
+        let mut value = |name: &str| words.option(name).map_or_else(Vec::new, |word| word.0);
+        let args = value("args");
+        let fixed = cni::Cni {
+            header: header(Kind::Cni, now_ns),
+            task: life.task,
+            cgroup_id: life.cgroup_id,
+            found: env::Key::Command.bit(),
+            cut: 0,
+            args_len: args.len() as u32,
+            reserved: 0,
+            comm: life.comm,
+            command: field(&command)?,
+            ifname: field(&value("if"))?,
+            traceparent: field(&value("trace"))?,
+            container_id: field(&value("sandbox"))?,
+            netns: field(&value("netns"))?,
+        };
+        let cut = if words.flag("cut") { env::Key::Args.bit() } else { 0 };
+        Ok(with_tail(bytes(cni::Cni { cut, ..fixed }), &[&args]))
     }
 
     pub(super) fn flood(&mut self, words: &mut Words, now_ns: u64) -> Result<Vec<u8>, String> {
@@ -114,4 +139,11 @@ pub(super) fn made_or_gone(words: &mut Words, now_ns: u64, made: bool) -> Result
         path_cut: 0,
     };
     Ok(with_tail(bytes(fixed), &[&path]))
+}
+
+/// A value as a NUL-padded field.
+fn field<const BYTES: usize>(value: &[u8]) -> Result<[u8; BYTES], String> {
+    let mut field = [0; BYTES];
+    field.get_mut(..value.len()).ok_or("a value is too long for its field")?.copy_from_slice(value);
+    Ok(field)
 }

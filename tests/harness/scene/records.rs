@@ -53,6 +53,7 @@ impl Cast {
             "spawn" => self.spawn(words, now_ns),
             "thread" => self.thread(words, now_ns),
             "exec" => self.exec(words, now_ns),
+            "cni" => self.cni(words, now_ns),
             "fail" => self.fail(words, now_ns),
             "exit" => self.exit(words, now_ns),
             "reap" => self.reap(words, now_ns),

@@ -103,6 +103,7 @@ impl Reader<'_> {
             inner_pid: status.inner_pid.unwrap_or(tgid),
             threads: stat.threads,
             uid: status.uid,
+            cni: None,
             exited: stat.has_exited().then_some(Exited { exit_ns: 0, status: stat.exit_status }),
         };
         (self.redact)(&mut process);

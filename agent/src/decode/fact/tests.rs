@@ -23,6 +23,15 @@ fn samples() -> Vec<(Fact, &'static str)> {
         inner_pid: 9,
         threads: 2,
         uid: 1000,
+        cni: Some(Box::new(CniWork {
+            call: ProcessId { tgid: 7, start_ns: 8 },
+            parent: Some(ProcessId { tgid: 5, start_ns: 6 }),
+            environment: crate::decode::cni::Environment {
+                command: "ADD".into(),
+                args: b"K8S_POD_NAME=\xff"[..].into(),
+                ..Default::default()
+            },
+        })),
         exited: Some(Exited { exit_ns: 8, status: 256 }),
     };
     let node = Node {
@@ -44,7 +53,7 @@ fn samples() -> Vec<(Fact, &'static str)> {
         (Fact::Clock { wall_unix_ns: -1 }, r#"{"fact":"clock","wall_unix_ns":-1}"#),
         (
             Fact::Process(Box::new(process)),
-            r#"{"fact":"process","tgid":4242,"start_ns":81230000000,"start_exact":true,"ppid":1,"spawner":{"tgid":17,"start_ns":5},"spawned_ns":6,"begun_ns":5,"exec_ns":7,"comm":"ipset","path":"/opt/caf\\xe9/ipset","path_deleted":true,"argv":"ipset\\0add\\0","argv_cut":true,"class_only":true,"script":true,"cgroup_id":18446744073709551615,"inner_pid":9,"threads":2,"uid":1000,"exited":{"exit_ns":8,"status":256}}"#,
+            r#"{"fact":"process","tgid":4242,"start_ns":81230000000,"start_exact":true,"ppid":1,"spawner":{"tgid":17,"start_ns":5},"spawned_ns":6,"begun_ns":5,"exec_ns":7,"comm":"ipset","path":"/opt/caf\\xe9/ipset","path_deleted":true,"argv":"ipset\\0add\\0","argv_cut":true,"class_only":true,"script":true,"cgroup_id":18446744073709551615,"inner_pid":9,"threads":2,"uid":1000,"cni":{"call":{"tgid":7,"start_ns":8},"parent":{"tgid":5,"start_ns":6},"environment":{"command":"ADD","container_id":"","netns":"","ifname":"","args":"K8S_POD_NAME=\\xff","traceparent":""}},"exited":{"exit_ns":8,"status":256}}"#,
         ),
         (
             Fact::Cgroup { id: 77, hierarchy: 4, path: "/kubepods".into() },

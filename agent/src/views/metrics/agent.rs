@@ -86,6 +86,7 @@ pub(super) fn overflow(input: &Input<'_>, rows: &mut Rows) {
     rows.count(&["spawns"], totals.spawns.overflowed);
     rows.count(&["exec_failures"], totals.exec_fails.overflowed);
     rows.count(&["netlink"], totals.netlink.overflowed);
+    rows.count(&["cni_calls"], totals.cni.calls.overflowed);
     rows.count(&["sync_loops"], totals.loops.overflowed);
 }
 

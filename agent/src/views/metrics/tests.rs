@@ -1,6 +1,6 @@
 use super::*;
 use crate::decode::fact::{Node, Probe, ProbeState};
-use crate::fold::totals::{LOOP_BOUNDS_S, Totals};
+use crate::fold::totals::{DURATION_BOUNDS_S, Totals};
 use crate::pipeline::{KernelPulse, ProgramCost};
 use slowpod_ebpf::abi::{Tally, split::Cause};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +16,9 @@ fn full(daemon: &str) -> Pulse {
     row.split.blocked_ns[Cause::Netlink as usize] = 250_000_000;
     *totals.exec_fails.row(&daemon, &"ENOENT".into()) += 4;
     totals.loops.row(&daemon, &Arc::default()).add(6_200_000_000, 3_500_000_000);
+    totals.cni.calls.row(&"ADD".into(), &"bridge".into()).add(67_000_000, 0);
+    *totals.cni.failed.row(&"ADD".into(), &"bridge".into()) += 1;
+    totals.cni.network_ready.add(120_000_000, 0);
     let sums = totals.netlink.row(&daemon, &"RTM_NEWROUTE".into());
     (sums.messages, sums.bytes, sums.inside_ns, sums.refused) = (10, 440, 1_000, 1);
     Pulse {
@@ -30,6 +33,7 @@ fn full(daemon: &str) -> Pulse {
         }],
         node: Node { node_name: "node-7".into(), kernel_release: "6.18".into(), ..Node::default() },
         totals,
+        cni_in_flight: BTreeMap::from([(("ADD".into(), "bridge".into()), 2)]),
         tables: BTreeMap::from([("processes", (7, 100))]),
         kernel: KernelPulse {
             tallies: BTreeMap::from([("spawn", Tally { seen: 9, ..Tally::default() })]),
@@ -90,8 +94,8 @@ fn names_say_unit_and_type_and_nobody_is_named_by_number() {
 #[test]
 fn durations_are_cumulative_and_end_at_infinity() {
     let page = page("d");
-    let buckets: Vec<&str> = page.lines().filter(|line| line.contains("_duration_seconds_bucket")).collect();
-    assert_eq!(buckets.len(), LOOP_BOUNDS_S.len() + 1);
+    let buckets: Vec<&str> = page.lines().filter(|line| line.contains("sync_loop_duration_seconds_bucket")).collect();
+    assert_eq!(buckets.len(), DURATION_BOUNDS_S.len() + 1);
     assert!(page.contains("slowpod_sync_loop_duration_seconds_bucket{daemon=\"d\",le=\"5\"} 0\n"));
     assert!(page.contains("slowpod_sync_loop_duration_seconds_bucket{daemon=\"d\",le=\"10\"} 1\n"));
     assert!(page.contains("slowpod_sync_loop_duration_seconds_bucket{daemon=\"d\",le=\"+Inf\"} 1\n"));

@@ -4,7 +4,7 @@
 //! OpenMetrics, whose counters `promtool check metrics` does not take.
 
 use super::{Kind, Metric};
-use crate::fold::totals::{LOOP_BOUNDS_S, LoopTotals};
+use crate::fold::totals::{DURATION_BOUNDS_S, Durations};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -23,7 +23,7 @@ pub(super) struct Rows {
 /// A row's value.
 enum Value {
     Number(f64),
-    Loops(LoopTotals),
+    Durations(Durations),
 }
 
 impl Rows {
@@ -35,7 +35,7 @@ impl Rows {
     pub(super) fn add(&mut self, labels: &[&str], number: f64) {
         match self.rows.entry(self.key(labels)).or_insert(Value::Number(0.0)) {
             Value::Number(sum) => *sum += number,
-            Value::Loops(_) => unreachable!("a metric's rows are all of one sort"),
+            Value::Durations(_) => unreachable!("a metric's rows are all of one sort"),
         }
     }
 
@@ -50,9 +50,9 @@ impl Rows {
     }
 
     /// Adds durations.
-    pub(super) fn loops(&mut self, labels: &[&str], loops: &LoopTotals) {
-        match self.rows.entry(self.key(labels)).or_insert_with(|| Value::Loops(LoopTotals::default())) {
-            Value::Loops(sum) => merge(sum, loops),
+    pub(super) fn durations(&mut self, labels: &[&str], durations: &Durations) {
+        match self.rows.entry(self.key(labels)).or_insert_with(|| Value::Durations(Durations::default())) {
+            Value::Durations(sum) => merge(sum, durations),
             Value::Number(_) => unreachable!("a metric's rows are all of one sort"),
         }
     }
@@ -63,8 +63,8 @@ impl Rows {
     }
 }
 
-fn merge(sum: &mut LoopTotals, more: &LoopTotals) {
-    sum.loops += more.loops;
+fn merge(sum: &mut Durations, more: &Durations) {
+    sum.count += more.count;
     sum.duration_ns += more.duration_ns;
     sum.busy_ns += more.busy_ns;
     for (mine, theirs) in sum.buckets.iter_mut().zip(more.buckets) {
@@ -104,21 +104,21 @@ pub(super) fn write(out: &mut String, metric: &Metric, rows: &Rows) {
         let labels = pairs(metric.labels, values);
         match value {
             Value::Number(number) => line(out, format_args!("{name}{} {number}", braces(&labels))),
-            Value::Loops(loops) => write_loops(out, name, &labels, loops),
+            Value::Durations(durations) => write_durations(out, name, &labels, durations),
         }
     }
 }
 
-fn write_loops(out: &mut String, name: &str, labels: &str, loops: &LoopTotals) {
+fn write_durations(out: &mut String, name: &str, labels: &str, durations: &Durations) {
     let comma = if labels.is_empty() { "" } else { "," };
     let mut below = 0;
-    for (bound, count) in LOOP_BOUNDS_S.iter().zip(loops.buckets) {
+    for (bound, count) in DURATION_BOUNDS_S.iter().zip(durations.buckets) {
         below += count;
         line(out, format_args!("{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {below}"));
     }
-    line(out, format_args!("{name}_bucket{{{labels}{comma}le=\"+Inf\"}} {}", loops.loops));
-    line(out, format_args!("{name}_sum{} {}", braces(labels), loops.duration_ns as f64 / 1e9));
-    line(out, format_args!("{name}_count{} {}", braces(labels), loops.loops));
+    line(out, format_args!("{name}_bucket{{{labels}{comma}le=\"+Inf\"}} {}", durations.count));
+    line(out, format_args!("{name}_sum{} {}", braces(labels), durations.duration_ns as f64 / 1e9));
+    line(out, format_args!("{name}_count{} {}", braces(labels), durations.count));
 }
 
 fn pairs(names: &[&str], values: &[String]) -> String {

@@ -1,4 +1,4 @@
-//! Metrics of the node's daemons: what they spawn, how their time went, what they send.
+//! Metrics of the node's daemons: what they spawn, how their time went, what they send; and of CNI calls.
 
 use super::{Input, text::Rows};
 use crate::fold::netlink::MessageSums;
@@ -49,7 +49,7 @@ pub(super) fn exec_failures(input: &Input<'_>, rows: &mut Rows) {
 
 pub(super) fn loop_durations(input: &Input<'_>, rows: &mut Rows) {
     for (daemon, _, loops) in input.pulse.totals.loops.rows() {
-        rows.loops(&[daemon], loops);
+        rows.durations(&[daemon], loops);
     }
 }
 
@@ -79,4 +79,27 @@ pub(super) fn netlink_inside(input: &Input<'_>, rows: &mut Rows) {
 
 pub(super) fn netlink_refused(input: &Input<'_>, rows: &mut Rows) {
     each_message(input, |labels, sums| rows.count(labels, sums.refused));
+}
+
+pub(super) fn cni_durations(input: &Input<'_>, rows: &mut Rows) {
+    for (command, plugin, durations) in input.pulse.totals.cni.calls.rows() {
+        rows.durations(&[command, plugin], durations);
+    }
+}
+
+pub(super) fn cni_failed(input: &Input<'_>, rows: &mut Rows) {
+    for (command, plugin, failed) in input.pulse.totals.cni.failed.rows() {
+        rows.count(&[command, plugin], *failed);
+    }
+}
+
+pub(super) fn cni_in_flight(input: &Input<'_>, rows: &mut Rows) {
+    for ((command, plugin), count) in &input.pulse.cni_in_flight {
+        rows.count(&[command, plugin], *count);
+    }
+}
+
+/// There from the first scrape on, so that rates have a start.
+pub(super) fn cni_ready(input: &Input<'_>, rows: &mut Rows) {
+    rows.durations(&[], &input.pulse.totals.cni.network_ready);
 }
