@@ -94,7 +94,8 @@ fn names_say_unit_and_type_and_nobody_is_named_by_number() {
 #[test]
 fn durations_are_cumulative_and_end_at_infinity() {
     let page = page("d");
-    let buckets: Vec<&str> = page.lines().filter(|line| line.contains("sync_loop_duration_seconds_bucket")).collect();
+    let buckets: Vec<&str> =
+        page.lines().filter(|line| line.contains("sync_loop_duration_seconds_bucket")).collect();
     assert_eq!(buckets.len(), DURATION_BOUNDS_S.len() + 1);
     assert!(page.contains("slowpod_sync_loop_duration_seconds_bucket{daemon=\"d\",le=\"5\"} 0\n"));
     assert!(page.contains("slowpod_sync_loop_duration_seconds_bucket{daemon=\"d\",le=\"10\"} 1\n"));
