@@ -22,7 +22,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 /// The views that explain a run, in the order they are printed. A view of CNI calls belongs between the two.
-const EXPLAINED_BY: [&str; 2] = ["findings", "storms"];
+const EXPLAINED_BY: [&str; 3] = ["findings", "cni", "storms"];
 /// Rows per view.
 const EXPLAINED_ROWS: usize = 5;
 /// Bytes of records kept while a run goes on: a run of hundreds of pods, compressed.

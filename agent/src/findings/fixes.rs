@@ -81,7 +81,9 @@ const GENERIC: &str = "do this in the daemon itself, hand many requests to one p
 pub fn fix(argv_class: &str) -> &'static str {
     let mut words = argv_class.split(' ');
     let binary = words.find(|word| !WRAPPERS.contains(word)).unwrap_or(argv_class);
-    let row = FIXES.iter().find(|(names, _)| names.contains(&binary));
+    // Without a sub-command this is the CNI plugin of that name, not iproute2's tool.
+    let plugin = binary == "bridge" && words.next().is_none();
+    let row = FIXES.iter().find(|(names, _)| !plugin && names.contains(&binary));
     row.map_or(GENERIC, |(_, fix)| fix)
 }
 
@@ -97,6 +99,8 @@ mod tests {
         assert!(fix("ip route replace").contains("ip -batch"));
         assert!(fix("nft add").contains("nft -f"));
         assert!(fix("runc exec").contains("probe"));
+        assert!(fix("bridge fdb append").contains("bridge -batch"));
+        assert_eq!(fix("bridge"), GENERIC, "the CNI plugin");
         assert_eq!(fix("frobnicate sync"), GENERIC);
         assert_eq!(fix(""), GENERIC);
     }
