@@ -11,4 +11,5 @@ mod proxy;
 mod robust;
 mod splits;
 mod storms;
+mod symbols;
 mod witnesses;
