@@ -14,28 +14,45 @@ use crate::truth::Truth;
 /// When a tool it needs is missing or it does not build.
 pub fn build() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let go = Tool::Go.require();
-        let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let target = tests.join("../target/serviceproxy");
-        let binary = target.join("serviceproxy");
-        let status = Command::new(go)
-            // No version stamp: it would fail in a checkout that belongs to someone else.
-            .args(["build", "-trimpath", "-buildvcs=false", "-o"])
-            .arg(&binary)
-            .arg(".")
-            .current_dir(tests.join("node/serviceproxy"))
-            .env("CGO_ENABLED", "0")
-            .env("GOFLAGS", "-mod=mod")
-            .env("GOPROXY", "off")
-            .env("GO111MODULE", "on")
-            .env("GOCACHE", target.join("cache"))
-            .env("GOPATH", target.join("path"))
-            .status()
-            .unwrap_or_else(|error| panic!("go build: {error}"));
-        assert!(status.success(), "go build of serviceproxy failed");
-        binary
-    })
+    BUILT.get_or_init(|| build_as("serviceproxy", &[]))
+}
+
+/// Path of the daemon without symbols and debug information, as such daemons ship.
+///
+/// # Panics
+/// As [`build`].
+pub fn build_stripped() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| build_as("serviceproxy-stripped", &["-ldflags=-s -w"]))
+}
+
+/// Builds the daemon under a name of its own, with these further options of `go build`.
+///
+/// # Panics
+/// As [`build`].
+pub fn build_as(name: &str, options: &[&str]) -> PathBuf {
+    let go = Tool::Go.require();
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let target = tests.join("../target/serviceproxy");
+    let binary = target.join(name);
+    let status = Command::new(go)
+        // No version stamp: it would fail in a checkout that belongs to someone else.
+        .args(["build", "-trimpath", "-buildvcs=false"])
+        .args(options)
+        .arg("-o")
+        .arg(&binary)
+        .arg(".")
+        .current_dir(tests.join("node/serviceproxy"))
+        .env("CGO_ENABLED", "0")
+        .env("GOFLAGS", "-mod=mod")
+        .env("GOPROXY", "off")
+        .env("GO111MODULE", "on")
+        .env("GOCACHE", target.join("cache"))
+        .env("GOPATH", target.join("path"))
+        .status()
+        .unwrap_or_else(|error| panic!("go build: {error}"));
+    assert!(status.success(), "go build of serviceproxy failed");
+    binary
 }
 
 /// A started daemon. Dropping it kills it, and its network namespace goes with it.
@@ -51,9 +68,17 @@ impl ServiceProxy {
     /// # Panics
     /// When a tool is missing or the daemon does not come up.
     pub fn start(flags: &[&str]) -> ServiceProxy {
+        ServiceProxy::start_program(build(), flags)
+    }
+
+    /// The same with another build of it.
+    ///
+    /// # Panics
+    /// As [`ServiceProxy::start`].
+    pub fn start_program(program: &Path, flags: &[&str]) -> ServiceProxy {
         Tool::Ipset.require();
         Tool::Ip.require();
-        let mut command = Command::new(build());
+        let mut command = Command::new(program);
         command.arg("-stdin-gate").args(flags);
         let mut running = Running::start(command);
         let ready =

@@ -12,4 +12,5 @@ mod proxy;
 mod robust;
 mod splits;
 mod storms;
+mod symbols;
 mod witnesses;

@@ -1,0 +1,146 @@
+//! Names of functions: Go programs against Go's own tools, and a stripped daemon's storm under its own names.
+
+use crate::exact::class;
+use harness::agent;
+use harness::serviceproxy::{ServiceProxy, build_as, build_stripped};
+use harness::tools::Tool;
+use harness::truth::Truth;
+use slowpod::capture::symbols::bytes::Part;
+use slowpod::capture::symbols::dwarf::Debug;
+use slowpod::capture::symbols::elf::Elf;
+use slowpod::capture::symbols::pclntab::{GoFrame, find::GoTables};
+use std::io::Write;
+use std::ops::Range;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Addresses looked up in each program.
+const ADDRESSES: u64 = 3_000;
+
+/// What our reader finds in a program's Go tables at each address.
+fn ours(program: &Path, addresses: &[u64]) -> Vec<Vec<GoFrame>> {
+    let file = std::fs::read(program).expect("the program was built");
+    let elf = Elf::read(&file).expect("an ELF file");
+    let go = GoTables::read(&elf, &file).expect("whole tables").expect("a Go program");
+    let table = Part::new(&file, go.file.clone());
+    let find = |address: &u64| go.pclntab.find(&table, &elf.memory(&file), *address).expect("a whole table");
+    addresses.iter().map(|address| find(address).unwrap_or_default()).collect()
+}
+
+/// Addresses spread over a program's text, at no regular distance.
+fn spread(program: &Path) -> Vec<u64> {
+    let file = std::fs::read(program).expect("the program was built");
+    let elf = Elf::read(&file).expect("an ELF file");
+    let text = elf.section(".text").expect("code");
+    let Range { start, end } = text.file.clone();
+    let mut dice = 7_u64;
+    let mut next = || {
+        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        text.vaddr + (dice >> 20) % (end - start)
+    };
+    (0..ADDRESSES).map(|_| next()).collect()
+}
+
+/// What `go tool addr2line` says of each address: the function, and file and line of the innermost place.
+fn addr2line(program: &Path, addresses: &[u64]) -> Vec<(String, String)> {
+    let mut command = Command::new(Tool::Go.require());
+    command.args(["tool", "addr2line"]).arg(program).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("Go's addr2line runs");
+    let asked: String = addresses.iter().map(|address| format!("{address:#x}\n")).collect();
+    let mut stdin = child.stdin.take().expect("stdin is piped");
+    let asking = std::thread::spawn(move || stdin.write_all(asked.as_bytes()));
+    let output = child.wait_with_output().expect("it ends");
+    asking.join().expect("no panic").expect("it reads all");
+    let text = String::from_utf8(output.stdout).expect("names are UTF-8");
+    let lines: Vec<&str> = text.lines().collect();
+    lines.chunks(2).map(|pair| (pair[0].to_owned(), pair[1].to_owned())).collect()
+}
+
+/// A function's name without what the symbol table adds to it, and without type arguments, which the line table
+/// writes as `[...]`.
+fn plain(name: &str) -> String {
+    let name = name.strip_suffix(".abi0").unwrap_or(name);
+    match (name.find('['), name.rfind(']')) {
+        (Some(open), Some(close)) if open < close => format!("{}[...]{}", &name[..open], &name[close + 1..]),
+        _ => name.to_owned(),
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// At fixed addresses only: Go's tool finds nothing in position-independent programs, which the next test compares.
+#[test]
+fn go_programs_are_read_as_gos_own_tool_reads_them() {
+    let whole = build_as("symbols-exe", &["-buildmode=exe"]);
+    let stripped = build_as("symbols-exe-stripped", &["-buildmode=exe", "-ldflags=-s -w"]);
+    let addresses = spread(&whole);
+    let witness = addr2line(&whole, &addresses);
+    let (mut compared, mut same) = (0, 0);
+    for (found, (function, place)) in ours(&stripped, &addresses).iter().zip(&witness) {
+        // Between functions the witness has a name but no line.
+        if place.ends_with(":0") || place.ends_with(":-1") {
+            continue;
+        }
+        let (first, last) = (found.first().expect(function), found.last().expect(function));
+        compared += 1;
+        let line = format!("{}:{}", text(&first.file), first.line);
+        same += u64::from(plain(&text(&last.name)) == plain(function) && line == *place);
+    }
+    assert!(compared > ADDRESSES * 9 / 10 && same >= compared * 995 / 1_000, "{same} of {compared}");
+}
+
+/// Inlined calls, which Go's own tool does not tell: against the debug information of the program before it was
+/// stripped, which the compiler writes from another source.
+#[test]
+fn inlined_calls_of_stripped_programs_are_those_of_the_debug_information() {
+    for name in ["exe", "pie"] {
+        let mode = format!("-buildmode={name}");
+        let whole = build_as(&format!("symbols-{name}"), &[&mode]);
+        let stripped = build_as(&format!("symbols-{name}-stripped"), &[&mode, "-ldflags=-s -w"]);
+        let file = std::fs::read(&whole).expect("the program was built");
+        let debug = Debug::read(&Elf::read(&file).expect("an ELF file"), &file).expect("whole sections");
+        let debug = debug.expect("debug information");
+        let addresses = spread(&whole);
+        let (mut compared, mut inlined, mut same) = (0, 0, 0);
+        for (found, address) in ours(&stripped, &addresses).iter().zip(&addresses) {
+            let witness = debug.find(*address);
+            if witness.first().is_none_or(|frame| frame.line == 0) {
+                continue;
+            }
+            compared += 1;
+            inlined += u64::from(witness.len() > 1);
+            let names = |frame: &[u8], line: u32| (plain(&text(frame)), line);
+            let found = found.iter().map(|frame| names(&frame.name, frame.line));
+            same += u64::from(found.eq(witness.iter().map(|frame| names(&frame.name, frame.line))));
+        }
+        assert!(compared > ADDRESSES * 9 / 10 && inlined > ADDRESSES / 10, "{name}: {inlined} of {compared}");
+        assert!(same >= compared * 99 / 100, "{name}: {same} of {compared}");
+    }
+}
+
+/// The main job's evidence: which function of a stripped daemon spawned the storm, told after the daemon is gone.
+#[test]
+fn a_stripped_daemons_storm_names_the_functions_that_spawned_it() {
+    let agent = agent!();
+    let mut proxy = ServiceProxy::start_program(build_stripped(), &["-services", "50", "-resyncs", "1"]);
+    let pid = proxy.pid();
+    proxy.go();
+    let resync = proxy.await_event("resync");
+    proxy.finish();
+    let daemon = crate::exact::daemon(&agent, pid.into(), resync.number("/end_ns"));
+    for (name, function) in [("ipset add", "runIPSetAdd"), ("ip route replace", "runIPRouteReplace")] {
+        let stacks = class(&daemon, name).list("/stacks");
+        let frames: Vec<Truth> = stacks.iter().flat_map(|stack| stack.list("/frames")).collect();
+        let own = frames.iter().find(|frame| frame.text("/function").contains(function));
+        let own = own.unwrap_or_else(|| panic!("no {function} in {stacks:?}"));
+        assert!(own.text("/function").starts_with("main.(*proxy)."), "{own}");
+        assert!(own.text("/file").ends_with("/proxy.go") && own.number("/line") > 0, "{own}");
+        // The whole way down: from the standard library's clone call to the program's main function.
+        let deepest = stacks[0].list("/frames");
+        let names: Vec<&str> = deepest.iter().map(|frame| frame.text("/function")).collect();
+        assert!(names.iter().any(|name| name.starts_with("syscall.")), "{names:?}");
+        assert!(names.contains(&"os/exec.(*Cmd).Start"), "{names:?}");
+    }
+}
