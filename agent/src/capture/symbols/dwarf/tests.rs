@@ -1,7 +1,6 @@
 //! The small program, and this test program itself. Real ones are compared with `llvm-addr2line` in the node tier.
 
 use super::*;
-use crate::capture::symbols::demangle::function_name;
 use crate::capture::symbols::samples::{DEBUG, INLINED, LOOP, SMALL, START, STRIPPED};
 
 fn read(file: &[u8]) -> Option<Debug> {
@@ -70,26 +69,4 @@ fn stored_zlib(bytes: &[u8]) -> Vec<u8> {
     }
     let sum = (high << 16 | low).to_be_bytes();
     [&[0x78, 0x01, 0x01][..], &len.to_le_bytes(), &(!len).to_le_bytes(), bytes, &sum].concat()
-}
-
-#[inline(never)]
-fn known_line() -> u32 {
-    line!()
-}
-
-#[test]
-fn this_program() {
-    let file = std::fs::read("/proc/self/exe").unwrap();
-    let elf = Elf::read(&file).unwrap();
-    let debug = Debug::read(&elf, &file).unwrap().expect("the test profile has line tables");
-    let loaded = known_line as *const () as u64;
-    let maps = crate::capture::symbols::maps::Maps::parse(&std::fs::read("/proc/self/maps").unwrap());
-    let (_, mapping) = maps.find(loaded).unwrap();
-    let vaddr = elf.vaddr_of(loaded - mapping.range.start + mapping.offset).unwrap();
-    let found = debug.find(vaddr);
-    let outermost = found.last().unwrap();
-    assert!(outermost.file.ends_with(b"capture/symbols/dwarf/tests.rs"), "{found:?}");
-    assert!(known_line().abs_diff(outermost.line) <= 1, "{found:?}");
-    // Functions without inlined ones have no entry in such tables; the symbol table names them.
-    assert!(outermost.name.is_empty() || function_name(&outermost.name).ends_with("known_line"), "{found:?}");
 }
