@@ -131,7 +131,6 @@ fn unit<'a>(dwarf: &Dwarf<'a>, header: UnitHeader<Slice<'a>>) -> Option<Unit<'a>
             return None;
         }
     }
-    drop(root);
     Unit::new_with_abbreviations(dwarf, header, abbreviations).ok()
 }
 
@@ -243,7 +242,7 @@ impl<'a> Extent<'a> {
         // Functions that the linker left out are put to 0, or to the end of all addresses.
         let mut real = |start: u64, end: u64| start != 0 && start < end && enough(start, end);
         if let Some(ranges) = &self.ranges {
-            let Some(mut ranges) = dwarf.attr_ranges(unit, ranges.clone())? else { return Ok(()) };
+            let Some(mut ranges) = dwarf.attr_ranges(unit, *ranges)? else { return Ok(()) };
             for _ in 0..max {
                 match ranges.next()? {
                     Some(range) if !real(range.begin, range.end) => {}

@@ -26,8 +26,11 @@ const WANTED: [SectionId; 9] = [
     SectionId::DebugRngLists,
 ];
 
-/// The sections and their size in memory; `None` when there is no debug information.
-pub(super) fn read(elf: &Elf, file: &dyn ReadAt) -> Result<Option<(DwarfSections<Vec<u8>>, usize)>, Flaw> {
+/// Sections, and their size in memory.
+type Sections = (DwarfSections<Vec<u8>>, usize);
+
+/// The sections; `None` when there is no debug information.
+pub(super) fn read(elf: &Elf, file: &dyn ReadAt) -> Result<Option<Sections>, Flaw> {
     if elf.section(SectionId::DebugInfo.name()).is_none()
         || elf.section(SectionId::DebugAbbrev.name()).is_none()
     {
