@@ -1,7 +1,8 @@
 //! Names of functions: Go programs against Go's own tools, and a stripped daemon's storm under its own names.
 
-use crate::exact::class;
+use crate::exact::{class, path};
 use harness::agent;
+use harness::agent::monotonic_ns;
 use harness::serviceproxy::{ServiceProxy, build_as, build_stripped};
 use harness::tools::Tool;
 use harness::truth::Truth;
@@ -124,12 +125,24 @@ fn inlined_calls_of_stripped_programs_are_those_of_the_debug_information() {
 #[test]
 fn a_stripped_daemons_storm_names_the_functions_that_spawned_it() {
     let agent = agent!();
-    let mut proxy = ServiceProxy::start_program(build_stripped(), &["-services", "50", "-resyncs", "1"]);
+    let flags = ["-services", "50", "-resyncs", "0", "-idle-between", "60s"];
+    let mut proxy = ServiceProxy::start_program(build_stripped(), &flags);
     let pid = proxy.pid();
     proxy.go();
     let resync = proxy.await_event("resync");
-    proxy.finish();
-    let daemon = crate::exact::daemon(&agent, pid.into(), resync.number("/end_ns"));
+    // Names come a moment after the stacks, while the daemon is there; the answer is one of when it is not.
+    let has_names = |answer: &Truth| {
+        let stacks = answer
+            .list("/daemons")
+            .into_iter()
+            .flat_map(|daemon| class(&daemon, "ip route replace").list("/stacks"));
+        stacks.into_iter().all(|stack| stack.at("/frames").is_array())
+    };
+    agent.view_when(&path("storms", &format!("pid={pid}")), |answer| {
+        answer.number("/window/until_ktime_ns") > resync.number("/end_ns") && has_names(answer)
+    });
+    proxy.stop();
+    let daemon = crate::exact::daemon(&agent, pid.into(), monotonic_ns());
     for (name, function) in [("ipset add", "runIPSetAdd"), ("ip route replace", "runIPRouteReplace")] {
         let stacks = class(&daemon, name).list("/stacks");
         let frames: Vec<Truth> = stacks.iter().flat_map(|stack| stack.list("/frames")).collect();

@@ -32,6 +32,8 @@ pub struct Elf {
     pub build_id: String,
     /// Bytes of a pointer: 4 or 8.
     pub pointer_bytes: u8,
+    /// It runs at the addresses it is linked at (`ET_EXEC`), wherever it is loaded.
+    pub fixed: bool,
 }
 
 /// A `PT_LOAD` program header.
@@ -153,7 +155,8 @@ impl ReadAt for Memory<'_> {
 fn headers<E: FileHeader<Endian = LittleEndian>>(data: Bounded<'_>, pointer_bytes: u8) -> Result<Elf, Flaw> {
     const BAD: Flaw = Flaw::Absurd("its headers");
     let header = E::parse(data).map_err(|_| Flaw::Not("ELF file"))?;
-    let mut elf = Elf { pointer_bytes, ..Elf::default() };
+    let fixed = header.e_type(LittleEndian) == elf::ET_EXEC;
+    let mut elf = Elf { pointer_bytes, fixed, ..Elf::default() };
     let programs = header.program_headers(LittleEndian, data).map_err(|_| BAD)?;
     for program in programs.iter().filter(|program| program.p_type(LittleEndian) == elf::PT_LOAD) {
         let flags = program.p_flags(LittleEndian);

@@ -5,6 +5,7 @@
 //! one's stack begins: pid, start and stack together name an image.
 
 use super::bytes::Flaw;
+use super::elf::Elf;
 use super::maps::{MAPS_BYTES_MAX, Maps};
 use super::open::{FileId, Found, Refusal};
 use super::perf_map::PerfMap;
@@ -99,6 +100,21 @@ impl Process {
 }
 
 impl Image {
+    /// What a fixed-address program maps, when there is no process of it to look at.
+    pub fn of_program(number: u64, path: &[u8], seen_ns: u64) -> Option<Image> {
+        let found = Found::on_host(path).ok()?;
+        let elf = Elf::read(&found.open(None).ok()?).ok()?;
+        let maps = Maps::of_fixed_program(&elf, path, found.id.inode)?;
+        let files = vec![Some(Ok(found.id)); maps.len()];
+        Some(Image { number, maps, files, seen_ns, stack_start: 0, perf_map: None })
+    }
+
+    /// The same code in a process that was forked from this one's.
+    pub fn inherited(&self, number: u64, seen_ns: u64) -> Image {
+        let (maps, files) = (self.maps.clone(), self.files.clone());
+        Image { number, maps, files, seen_ns, stack_start: 0, perf_map: None }
+    }
+
     /// The name that the process's perf map gives to an address. The map is read when it is first needed, and
     /// again when it has grown; `process` is the process if it is still there.
     pub fn jit_name(&mut self, address: u64, process: Option<&Process>) -> Option<&[u8]> {

@@ -4,6 +4,7 @@
 //! words ` (deleted)` that the kernel adds itself. So a path is shown, and a file is never opened on its strength
 //! alone: see [`super::open`]. Format: proc_pid_maps(5).
 
+use super::elf::Elf;
 use std::ops::Range;
 
 /// Read at most of a process's maps: Linux allows 65,530 mappings unless told otherwise (`vm.max_map_count`), of
@@ -73,6 +74,22 @@ impl Maps {
             maps.mappings.push(mapping);
         }
         maps
+    }
+
+    /// The code of a program that runs at the addresses it is linked at, as it is mapped in every process of it;
+    /// `None` for any other program.
+    pub fn of_fixed_program(elf: &Elf, path: &[u8], inode: u64) -> Option<Maps> {
+        let code = elf.segments.iter().filter(|segment| elf.fixed && segment.executable);
+        let mut mappings: Vec<Mapping> = code
+            .filter_map(|segment| {
+                let range = segment.vaddr..segment.vaddr.checked_add(segment.file_bytes)?;
+                let kind = MappingKind::File { path: path.into(), deleted: false };
+                Some(Mapping { range, offset: segment.offset, inode, kind })
+            })
+            .collect();
+        mappings.sort_by_key(|mapping| mapping.range.start);
+        mappings.truncate(MAPPINGS_MAX);
+        (!mappings.is_empty()).then_some(Maps { mappings, cut: false })
     }
 
     /// The mapping that holds an address, and its number.

@@ -4,7 +4,7 @@
 //! ```text
 //!  stack record -> symboliser (queue, a thread of its own) -> resolver -> places (each told once) -> facts
 //!                     image: /proc/PID/{stat,maps} -> files: open -> binary: elf, symtab, pclntab
-//!                            perf_map, vdso           kernel: /proc/kallsyms
+//!                     lately: what was gone too soon   kernel: /proc/kallsyms   perf_map   vdso
 //! ```
 //!
 //! Everything read here was written by others: files and paths by whoever built or runs a container. So nothing is
@@ -20,6 +20,7 @@ pub mod elf;
 pub mod files;
 pub mod image;
 pub mod kernel;
+pub mod lately;
 pub mod maps;
 pub mod open;
 pub mod pclntab;

@@ -13,7 +13,7 @@ use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 /// Read at most of `/proc/PID/mountinfo`; a node with 500 pods has some thousand mounts of 300 bytes.
@@ -111,12 +111,15 @@ impl Found {
         Found::below(root.as_fd(), path)
     }
 
-    /// The file at a path as we see it.
+    /// The file at a path as the node's first process sees it; where we may not look through that one's eyes, as
+    /// we see it.
     ///
     /// # Errors
     /// Why not.
     pub fn on_host(path: &[u8]) -> Result<Found, Refusal> {
-        let root = File::open("/")?;
+        let first =
+            of_pid(1).and_then(|first| open_at(first.as_fd(), c"root", libc::O_PATH | libc::O_DIRECTORY));
+        let root = first.or_else(|_| File::open("/").map(OwnedFd::from))?;
         Found::below(root.as_fd(), path)
     }
 
@@ -223,6 +226,12 @@ fn memory_device() -> Option<(u32, u32)> {
 /// When the process is gone.
 pub fn owner(process: &Directory) -> Result<u32, Refusal> {
     Ok(status(process.as_fd())?.stx_uid)
+}
+
+/// The mount namespace that [`Found::on_host`] looks into, by its inode number: the first process's, or ours.
+pub fn host_mount_ns() -> Option<u32> {
+    let namespace = |path| std::fs::metadata(path).ok().and_then(|file| u32::try_from(file.ino()).ok());
+    namespace("/proc/1/ns/mnt").or_else(|| namespace("/proc/self/ns/mnt"))
 }
 
 /// What the kernel knows of a file without asking its file system.

@@ -6,6 +6,7 @@ use super::demangle::function_name;
 use super::files::{Files, Route, Unread};
 use super::image::{Image, Process};
 use super::kernel::Kernel;
+use super::lately::Origin;
 use super::maps::{Mapping, MappingKind};
 use super::open::FileId;
 use super::places::{ModuleKey, Places};
@@ -15,7 +16,6 @@ use crate::capture::facts::clock;
 use crate::decode::Stack;
 use crate::decode::fact::symbols::{Function, StackPlaces, Symbols};
 use crate::enrich::text;
-use slowpod_ebpf::abi::Task;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::PathBuf;
@@ -91,7 +91,7 @@ impl Resolver {
     }
 
     /// Names a stack's frames; the answer is among the next [`Resolver::take`].
-    pub fn resolve(&mut self, stack: &Stack) {
+    pub fn resolve(&mut self, stack: &Stack, origin: &Origin) {
         let begun_ns = clock::ktime_ns();
         self.spent = Spent::default();
         self.places.make_room();
@@ -101,7 +101,7 @@ impl Resolver {
         let (mapped_ns, places) = if stack.fixed.user == 0 {
             (0, Some(frames.iter().map(|address| self.kernel_place(*address)).collect()))
         } else {
-            self.user_places(&stack.fixed.task, &frames, begun_ns)
+            self.user_places(stack, origin, &frames)
         };
         self.files.close();
         self.counts.stacks += 1;
@@ -155,11 +155,14 @@ impl Resolver {
         counts.place(places, module, found.offset, functions)
     }
 
-    /// When the mappings were seen, and the places; none when the process is gone and was not known.
-    fn user_places(&mut self, task: &Task, frames: &[u64], now_ns: u64) -> (u64, Option<Vec<u32>>) {
+    /// When the mappings were seen, and the places; none when the process is gone and nothing tells of it.
+    fn user_places(&mut self, stack: &Stack, origin: &Origin, frames: &[u64]) -> (u64, Option<Vec<u32>>) {
+        let task = &stack.fixed.task;
         let key = (task.tgid, task.start_ns);
         let process = Process::find(&self.world.proc, task, self.world.clk_tck);
-        let Some(mut image) = self.image(key, process.as_ref(), frames, now_ns) else { return (0, None) };
+        let image = self.image(key, process.as_ref(), frames);
+        let image = image.or_else(|| self.image_of(origin, stack.fixed.header.ktime_ns));
+        let Some(mut image) = image else { return (0, None) };
         let places = frames.iter().map(|address| self.user_place(&mut image, process.as_ref(), *address));
         let places = places.collect();
         let (seen_ns, bytes) = (image.seen_ns, image.held_bytes());
@@ -167,18 +170,32 @@ impl Resolver {
         (seen_ns, Some(places))
     }
 
+    /// What a process ran at an instant, told by where it came from.
+    fn image_of(&mut self, origin: &Origin, then_ns: u64) -> Option<Image> {
+        self.images_made += 1;
+        let number = self.images_made;
+        if let Some(parent) = &origin.parent {
+            let known = self.images.get(&(parent.tgid, parent.start_ns));
+            if let Some(image) = known.map(|image| image.inherited(number, then_ns)) {
+                return Some(image);
+            }
+            let process = Process::find(&self.world.proc, parent, self.world.clk_tck);
+            if let Some(image) = process.and_then(|process| process.image(number)) {
+                return Some(image.inherited(number, then_ns));
+            }
+        }
+        // A path means the same file only where the node's own processes are.
+        let program = origin.program.as_ref();
+        let program = program.filter(|program| Some(program.mount_ns) == super::open::host_mount_ns());
+        Image::of_program(number, &program?.path, then_ns)
+    }
+
     /// What a process runs, as far as it is known or can be seen.
-    fn image(
-        &mut self,
-        key: (u32, u64),
-        process: Option<&Process>,
-        frames: &[u64],
-        now_ns: u64,
-    ) -> Option<Image> {
+    fn image(&mut self, key: (u32, u64), process: Option<&Process>, frames: &[u64]) -> Option<Image> {
         let known = self.images.remove(&key);
         let Some(process) = process else { return known };
         if let Some(mut image) = known.filter(|image| process.runs(image)) {
-            image.seen_ns = now_ns;
+            image.seen_ns = clock::ktime_ns();
             if frames.iter().all(|address| image.maps.find(*address).is_some()) {
                 return Some(image);
             }

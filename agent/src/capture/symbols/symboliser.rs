@@ -3,6 +3,7 @@
 //! The live loop never waits for it: what finds the queue full is not named, and counted. It is not waited for at
 //! the end either, but for as long as the caller says: a file system may take its time.
 
+use super::lately::{Lately, Origin};
 use super::resolver::{Resolver, World};
 use crate::decode::fact::Fact;
 use crate::decode::fact::symbols::Symbols;
@@ -26,7 +27,7 @@ pub struct Counts {
     pub dropped: u64,
     /// Stacks looked at.
     pub stacks: u64,
-    /// Stacks of processes that were gone before they were first looked at.
+    /// Stacks of processes that were gone before they were looked at, and that nothing else told of.
     pub processes_gone: u64,
     /// Frames of the stacks.
     pub frames: u64,
@@ -51,7 +52,8 @@ pub struct Counts {
 /// The handle of the thread. Dropping it ends the thread.
 #[derive(Debug)]
 pub struct Symboliser {
-    stacks: SyncSender<Stack>,
+    stacks: SyncSender<(Stack, Origin)>,
+    lately: Lately,
     answers: Receiver<Answer>,
     counts: Counts,
     /// Of [`Counts::dropped`], those not told in a fact yet.
@@ -74,13 +76,19 @@ impl Symboliser {
         let (out, answers) = sync_channel(QUEUE_ANSWERS);
         let thread = std::thread::Builder::new().name("slowpod-symbols".into());
         thread.spawn(move || run(Resolver::new(world), &queue, &out))?;
-        Ok(Symboliser { stacks, answers, counts: Counts::default(), dropped: 0 })
+        Ok(Symboliser { stacks, lately: Lately::default(), answers, counts: Counts::default(), dropped: 0 })
     }
 
-    /// Shows it a record as it came from the kernel; only stacks matter to it. Never waits.
+    /// Shows it a record as it came from the kernel; stacks, spawns and execs matter to it. Never waits.
     pub fn see(&mut self, record: &[u8]) {
-        let is_stack = decode::header(record).is_ok_and(|header| header.kind == Kind::Stack as u32);
-        if is_stack && let Ok((_, Event::Stack(stack))) = decode::event(record) {
+        let Ok(header) = decode::header(record) else { return };
+        let is = |kind: Kind| header.kind == kind as u32;
+        if is(Kind::Spawn) || is(Kind::Exec) {
+            self.lately.see(record);
+        }
+        if is(Kind::Stack)
+            && let Ok((_, Event::Stack(stack))) = decode::event(record)
+        {
             self.ask(stack);
         }
     }
@@ -88,7 +96,8 @@ impl Symboliser {
     /// Asks about a stack. Never waits.
     pub fn ask(&mut self, stack: Stack) {
         self.counts.asked += 1;
-        match self.stacks.try_send(stack) {
+        let origin = self.lately.of(&stack.fixed.task);
+        match self.stacks.try_send((stack, origin)) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.counts.dropped += 1;
@@ -134,11 +143,11 @@ impl Symboliser {
 }
 
 /// The thread: until nobody asks any more.
-fn run(mut resolver: Resolver, queue: &Receiver<Stack>, out: &SyncSender<Answer>) {
+fn run(mut resolver: Resolver, queue: &Receiver<(Stack, Origin)>, out: &SyncSender<Answer>) {
     let mut faults = 0;
-    while let Ok(stack) = queue.recv() {
+    while let Ok((stack, origin)) = queue.recv() {
         // A fault in a reader of hostile files must not end the naming of all others.
-        let resolved = std::panic::catch_unwind(AssertUnwindSafe(|| resolver.resolve(&stack)));
+        let resolved = std::panic::catch_unwind(AssertUnwindSafe(|| resolver.resolve(&stack, &origin)));
         if resolved.is_err() {
             faults += 1;
             tracing::error!(pid = stack.fixed.task.tgid, "naming a stack failed; please report this");

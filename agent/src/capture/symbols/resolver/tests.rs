@@ -4,14 +4,17 @@ use super::*;
 use crate::capture::facts::node::clk_tck;
 use crate::capture::facts::proc::Directory;
 use crate::capture::symbols::elf::Elf;
+use crate::capture::symbols::lately::Program;
 use crate::capture::symbols::maps::{MAPS_BYTES_MAX, Maps};
+use crate::capture::symbols::samples::{DEBUG, INLINED, LOOP, SMALL, STRIPPED};
 use crate::decode::fact::symbols::Place;
 use crate::enrich::symbols::{Frame, Symbols as Reader};
 use object::{Object, ObjectSymbol};
-use slowpod_ebpf::abi::{self, Header};
+use slowpod_ebpf::abi::{self, Header, Task};
 use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 fn resolver() -> Resolver {
@@ -31,12 +34,37 @@ fn resolve(
     reader: &mut Reader,
     stack: &Stack,
 ) -> (StackPlaces, Vec<Frame>, Vec<Place>) {
-    resolver.resolve(stack);
+    resolve_from(resolver, reader, stack, &Origin::default())
+}
+
+/// As [`resolve`], of a process of which more is known.
+fn resolve_from(
+    resolver: &mut Resolver,
+    reader: &mut Reader,
+    stack: &Stack,
+    origin: &Origin,
+) -> (StackPlaces, Vec<Frame>, Vec<Place>) {
+    resolver.resolve(stack, origin);
     let facts = resolver.take();
     facts.iter().for_each(|fact| reader.take(fact, |_, _| false));
     let answer = facts.iter().flat_map(|fact| fact.stacks.clone()).next().unwrap();
     let frames = reader.frames_of(stack.fixed.id).map(|frames| frames.cloned().collect());
     (answer, frames.unwrap_or_default(), facts.into_iter().flat_map(|fact| fact.places).collect())
+}
+
+fn origin_of(parent: Option<&Child>, program: Option<&Path>) -> Origin {
+    let program = program.map(|path| {
+        let mount_ns = crate::capture::symbols::open::host_mount_ns().unwrap_or(0);
+        Arc::new(Program { path: path.as_os_str().as_encoded_bytes().to_vec(), mount_ns })
+    });
+    let task = |child: &Child| Task { tgid: child.id(), tid: child.id(), start_ns: 0 };
+    Origin { program, parent: parent.map(task) }
+}
+
+/// As [`resolve_from`], by a resolver and a reader that know nothing: the frames, and whether there is no answer.
+fn resolve_gone(stack: &Stack, origin: &Origin) -> (Vec<Frame>, bool) {
+    let (answer, frames, _) = resolve_from(&mut resolver(), &mut Reader::default(), stack, origin);
+    (frames, answer.process_gone)
 }
 
 fn names(frames: &[Frame]) -> Vec<&str> {
@@ -102,6 +130,67 @@ fn a_process_that_is_gone_is_counted_unless_it_was_known() {
     let mut fresh = self::resolver();
     let (answer, frames, _) = resolve(&mut fresh, &mut reader, &stack(3, child.id(), true, &[address]));
     assert_eq!((frames.len(), answer.process_gone, fresh.counts().processes_gone), (0, true, 1));
+}
+
+/// A pid that no process has: the largest there can be.
+const NOBODY: u32 = (1 << 22) - 1;
+
+#[test]
+fn a_child_that_is_gone_was_its_parent_over_again() {
+    let mut child = shell("sleep 60");
+    let address = exported(child.id(), Path::new("/bin/bash"), "execute_command");
+    let asked = stack(1, NOBODY, true, &[address]);
+    let (frames, gone) = resolve_gone(&asked, &origin_of(Some(&child), None));
+    assert_eq!((names(&frames), gone), (vec!["execute_command"], false));
+    // Also when the parent is gone, if it was known.
+    let (mut known, mut reader) = (resolver(), Reader::default());
+    resolve(&mut known, &mut reader, &stack(2, child.id(), true, &[address]));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let (answer, frames, _) = resolve_from(&mut known, &mut reader, &asked, &origin_of(Some(&child), None));
+    assert_eq!((names(&frames), answer.process_gone), (vec!["execute_command"], false));
+    let (_, gone) = resolve_gone(&asked, &origin_of(Some(&child), None));
+    assert!(gone);
+}
+
+#[test]
+fn a_program_at_fixed_addresses_is_read_from_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("small");
+    std::fs::write(&path, SMALL).unwrap();
+    let asked = stack(1, NOBODY, true, &[INLINED, LOOP + 1]);
+    let (frames, gone) = resolve_gone(&asked, &origin_of(None, Some(&path)));
+    assert_eq!((names(&frames), gone), (vec!["twice", "nested", "outer", "loop_forever"], false));
+    assert_eq!((&*frames[0].file, frames[0].line, frames[0].inlined), ("/src/small.c", 11, true));
+    // A position-independent program could have been anywhere.
+    let (_, gone) = resolve_gone(&asked, &origin_of(None, Some(Path::new("/bin/bash"))));
+    assert!(gone);
+    // In another mount namespace the path may be another file.
+    let elsewhere = Program { path: path.as_os_str().as_encoded_bytes().to_vec(), mount_ns: 1 };
+    let origin = Origin { program: Some(Arc::new(elsewhere)), parent: None };
+    assert!(resolve_gone(&asked, &origin).1);
+}
+
+#[test]
+fn names_that_were_stripped_come_from_the_debug_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("small");
+    std::fs::write(&path, STRIPPED).unwrap();
+    let asked = stack(1, NOBODY, true, &[INLINED, LOOP + 1]);
+    let (frames, _) = resolve_gone(&asked, &origin_of(None, Some(&path)));
+    assert_eq!(names(&frames), ["small+0x400155", "small+0x400170"]);
+    std::fs::create_dir(folder.path().join(".debug")).unwrap();
+    std::fs::write(folder.path().join(".debug/small.debug"), DEBUG).unwrap();
+    let (frames, _) = resolve_gone(&asked, &origin_of(None, Some(&path)));
+    assert_eq!(names(&frames), ["twice", "nested", "outer", "loop_forever"]);
+    assert_eq!((&*frames[3].file, frames[3].line), ("/src/small.c", 26));
+    // One of another build is not taken for it.
+    let mut other = DEBUG.to_vec();
+    let id = other.windows(4).position(|bytes| bytes == [0x51, 0x07, 0xf0, 0xd0]).unwrap();
+    other[id] = 0;
+    std::fs::write(folder.path().join(".debug/small.debug"), other).unwrap();
+    let (frames, _) = resolve_gone(&asked, &origin_of(None, Some(&path)));
+    assert!(frames.iter().all(|frame| !frame.known), "{frames:?}");
 }
 
 #[test]
