@@ -136,12 +136,13 @@ pub struct Live<'a> {
     hub: &'a Hub,
     state: State,
     pulse_due_ns: u64,
+    told_ready: bool,
 }
 
 impl<'a> Live<'a> {
     /// Feeds `hub`.
     pub fn new(hub: &'a Hub) -> Self {
-        Live { hub, state: State::new(Window::ALL, Limits::LIVE), pulse_due_ns: 0 }
+        Live { hub, state: State::new(Window::ALL, Limits::LIVE), pulse_due_ns: 0, told_ready: false }
     }
 
     /// Takes in a batch of whole records that were released up to `now_ns`. `kernel` is asked when the pulse
@@ -158,7 +159,10 @@ impl<'a> Live<'a> {
         };
         self.state.loss.recorder_evicted_records += evicted.evicted_records;
         self.state.loss.recorder_evicted_bytes += evicted.evicted_bytes;
-        if now_ns >= self.pulse_due_ns {
+        // The moment the scan is in is not left to the next renewal: whoever waits for readiness waits for it.
+        let just_ready = self.state.scanned && !self.told_ready;
+        if now_ns >= self.pulse_due_ns || just_ready {
+            self.told_ready = self.state.scanned;
             self.pulse_due_ns = now_ns + PULSE_NS;
             self.state.settle(now_ns);
             *lock(&self.hub.pulse) = Arc::new(self.pulse(now_ns, kernel()));
