@@ -9,11 +9,18 @@ use harness::truth::Truth;
 use slowpod::capture::symbols::bytes::Part;
 use slowpod::capture::symbols::dwarf::Debug;
 use slowpod::capture::symbols::elf::Elf;
+use slowpod::capture::symbols::lately::{Origin, Program};
+use slowpod::capture::symbols::open::host_mount_ns;
 use slowpod::capture::symbols::pclntab::{GoFrame, find::GoTables};
+use slowpod::capture::symbols::resolver::{Resolver, World};
+use slowpod::decode::Stack;
+use slowpod_ebpf::abi::{self, Header, Kind, Task};
 use std::io::Write;
 use std::ops::Range;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Addresses looked up in each program.
 const ADDRESSES: u64 = 3_000;
@@ -119,6 +126,29 @@ fn inlined_calls_of_stripped_programs_are_those_of_the_debug_information() {
         assert!(compared > ADDRESSES * 9 / 10 && inlined > ADDRESSES / 10, "{name}: {inlined} of {compared}");
         assert!(same >= compared * 99 / 100, "{name}: {same} of {compared}");
     }
+}
+
+/// A large stripped program (Debian's prometheus, 48 MB), met for the first time: its tables are not read whole.
+#[test]
+fn a_large_program_is_named_at_once_and_costs_little_memory() {
+    let program = Tool::Prometheus.require().canonicalize().expect("it is there");
+    let frames: Vec<u64> = spread(&program).into_iter().take(64).collect();
+    // A pid that nobody has: all is read from the file.
+    let task = Task { tgid: (1 << 22) - 1, tid: 1, start_ns: 0 };
+    let header = Header { ktime_ns: 1, kind: Kind::Stack as u32, len_bytes: 0 };
+    let fixed = abi::stack::Stack { header, task, id: 1, depth: 64, user: 1 };
+    let path = program.as_os_str().as_encoded_bytes().to_vec();
+    let mount_ns = host_mount_ns().expect("root may know");
+    let origin = Origin { program: Some(Arc::new(Program { path, mount_ns })), parent: None, since_ns: 0 };
+    let mut resolver = Resolver::new(World { proc: "/proc".into(), clk_tck: 100 });
+    let begun = Instant::now();
+    resolver.resolve(&Stack { fixed, frames }, &origin);
+    let took = begun.elapsed();
+    let counts = resolver.counts();
+    assert_eq!((counts.frames, counts.processes_gone, counts.files_flawed), (64, 0, 0));
+    assert!(counts.unknown_frames <= 2, "{counts:?}");
+    assert!(took < Duration::from_secs(1), "{took:?}, without optimisation");
+    assert!(counts.held_bytes < 2 << 20, "{counts:?}");
 }
 
 /// The main job's evidence: which function of a stripped daemon spawned the storm, told after the daemon is gone.

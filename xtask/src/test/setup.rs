@@ -21,10 +21,10 @@ const NEEDS: &[Need] = &[
     Need { program: "bpftrace", package: "bpftrace", tiers: &["kernel", "node"] },
     Need { program: "bpftool", package: "bpftool", tiers: &["kernel", "node"] },
     Need { program: "/usr/lib/cni/bridge", package: "containernetworking-plugins", tiers: &["kernel"] },
-    Need { program: "go", package: "golang-go", tiers: &["node"] },
+    Need { program: "go", package: "golang-go", tiers: &["kernel", "node"] },
     // By its whole path: iproute2 has a `bridge` too, and plugins are on no PATH.
     Need { program: "/usr/lib/cni/host-local", package: "containernetworking-plugins", tiers: &["node"] },
-    Need { program: "prometheus", package: "prometheus", tiers: &["dashboards"] },
+    Need { program: "prometheus", package: "prometheus", tiers: &["kernel", "dashboards"] },
     Need { program: "promtool", package: "prometheus", tiers: &["dashboards"] },
 ];
 

@@ -9,6 +9,7 @@ use super::elf::Elf;
 use super::image::Process;
 use super::maps::Mapping;
 use super::open::{FileId, Found, OpenFile, Refusal};
+use crate::capture::facts::proc::Directory;
 use crate::decode::fact::symbols::Function;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -165,17 +166,18 @@ impl Files {
     /// Opens a file and the one that its names were moved to. The latter's id, or its own, and whether it is Go's.
     fn open_source(&mut self, route: &Route<'_>, id: FileId) -> Option<(FileId, bool)> {
         let is_go = self.binary(route, id).ok()?.is_go();
-        open(&mut self.open, id, || route.find(), route.process).ok()?;
+        // Both were opened before, when their tables were read: their file systems are known.
+        open(&mut self.open, id, || route.find(), Found::open_local).ok()?;
         let Files { binaries, open: files, .. } = self;
         let Some(Ok(Held { separate: Some(separate), .. })) = binaries.get(&id) else {
             return Some((id, is_go));
         };
-        let found = open(files, separate.id, || separate.find(route.process), route.process);
+        let found = open(files, separate.id, || separate.find(route.process), Found::open_local);
         Some((found.map_or(id, |file| file.id), is_go))
     }
 
     fn read(&mut self, route: &Route<'_>, id: FileId) -> Result<Held, Unread> {
-        let file = open(&mut self.open, id, || route.find(), route.process)?;
+        let file = open(&mut self.open, id, || route.find(), |found| found.open(directory(route.process)))?;
         let binary = Binary::read(file)?;
         let separate = binary.is_stripped().then(|| Separate::look_for(route, &binary)).flatten();
         Ok(Held { binary, separate })
@@ -203,12 +205,12 @@ impl Files {
 }
 
 /// Opens a file, if it is not open and still the one that is meant.
-fn open<'a>(
-    files: &'a mut HashMap<FileId, OpenFile>,
+fn open(
+    files: &mut HashMap<FileId, OpenFile>,
     id: FileId,
     find: impl FnOnce() -> Result<Found, Refusal>,
-    process: Option<&Process>,
-) -> Result<&'a OpenFile, Refusal> {
+    open: impl FnOnce(&Found) -> Result<OpenFile, Refusal>,
+) -> Result<&OpenFile, Refusal> {
     match files.entry(id) {
         Entry::Occupied(open) => Ok(open.into_mut()),
         Entry::Vacant(none) => {
@@ -216,7 +218,7 @@ fn open<'a>(
             if found.id != id {
                 return Err(Refusal::Replaced);
             }
-            Ok(none.insert(found.open(process.map(|process| &process.directory))?))
+            Ok(none.insert(open(&found)?))
         }
     }
 }
@@ -230,7 +232,7 @@ impl Separate {
         let inside = route.process.map(|_| true).into_iter().chain([false]);
         inside.flat_map(|inside| paths.iter().map(move |path| (inside, path))).find_map(|(inside, path)| {
             let found = find(inside, path, route.process).ok()?;
-            let file = found.open(route.process.map(|process| &process.directory)).ok()?;
+            let file = found.open(directory(route.process)).ok()?;
             let elf = Elf::read(&file).ok()?;
             belongs(build_id, link, &elf, &file).then(|| Separate {
                 id: found.id,
@@ -244,6 +246,10 @@ impl Separate {
     fn find(&self, process: Option<&Process>) -> Result<Found, Refusal> {
         find(self.inside, &self.path, process)
     }
+}
+
+fn directory(process: Option<&Process>) -> Option<&Directory> {
+    process.map(|process| &process.directory)
 }
 
 fn find(inside: bool, path: &[u8], process: Option<&Process>) -> Result<Found, Refusal> {

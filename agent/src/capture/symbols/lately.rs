@@ -20,6 +20,8 @@ pub struct Origin {
     pub program: Option<Arc<Program>>,
     /// Whom it was forked from, if it has executed nothing since.
     pub parent: Option<Task>,
+    /// When it executed that, or was forked (monotonic ns); 0 when neither was seen.
+    pub since_ns: u64,
 }
 
 /// A program as it was executed.
@@ -49,12 +51,14 @@ impl Lately {
             && spawn.flags & FLAG_THREAD == 0
         {
             let program = self.of(&spawn.spawner).program;
-            self.put(&spawn.child, Origin { program, parent: Some(spawn.spawner) });
+            let since_ns = spawn.header.ktime_ns;
+            self.put(&spawn.child, Origin { program, parent: Some(spawn.spawner), since_ns });
         }
         if let Ok((_, Event::Exec(exec))) = &event {
             let whole = exec.path.starts_with(b"/") && exec.fixed.flags & FLAG_PATH_CUT == 0;
             let program = || Arc::new(Program { path: exec.path.to_vec(), mount_ns: exec.fixed.mount_ns });
-            self.put(&exec.fixed.task, Origin { program: whole.then(program), parent: None });
+            let since_ns = exec.fixed.header.ktime_ns;
+            self.put(&exec.fixed.task, Origin { program: whole.then(program), parent: None, since_ns });
         }
     }
 
@@ -120,7 +124,11 @@ mod tests {
             (None, Some(b"/opt/cni/bin/bridge".to_vec()))
         );
         lately.see(&spawn(9, 3, 0));
-        assert_eq!(lately.of(&task(3)), Origin { program: None, parent: Some(task(9)) }, "an old parent");
+        assert_eq!(
+            lately.of(&task(3)),
+            Origin { program: None, parent: Some(task(9)), since_ns: 1 },
+            "an old parent"
+        );
         assert_eq!(lately.of(&task(4)), Origin::default());
     }
 

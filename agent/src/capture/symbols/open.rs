@@ -145,9 +145,14 @@ impl Found {
             Some(process) => is_remote(process, self.mount, Some(self.id.device)),
             None => of_pid(std::process::id()).is_ok_and(|own| is_remote(&own, self.mount, None)),
         };
-        if remote {
-            return Err(Refusal::Remote);
-        }
+        if remote { Err(Refusal::Remote) } else { self.open_local() }
+    }
+
+    /// The same when its file system is known not to be remote, which costs the reading of a mount table to tell.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn open_local(&self) -> Result<OpenFile, Refusal> {
         let path = c_string(format!("/proc/self/fd/{}", self.path.as_raw_fd()).into_bytes())?;
         // Not blocking: another process may hold a lease on the file.
         let file = File::from(open_at(self.path.as_fd(), &path, libc::O_RDONLY | libc::O_NONBLOCK)?);

@@ -160,7 +160,7 @@ impl Resolver {
         let task = &stack.fixed.task;
         let key = (task.tgid, task.start_ns);
         let process = Process::find(&self.world.proc, task, self.world.clk_tck);
-        let image = self.image(key, process.as_ref(), frames);
+        let image = self.image(key, process.as_ref(), frames, origin.since_ns);
         let image = image.or_else(|| self.image_of(origin, stack.fixed.header.ktime_ns));
         let Some(mut image) = image else { return (0, None) };
         let places = frames.iter().map(|address| self.user_place(&mut image, process.as_ref(), *address));
@@ -191,9 +191,16 @@ impl Resolver {
     }
 
     /// What a process runs, as far as it is known or can be seen.
-    fn image(&mut self, key: (u32, u64), process: Option<&Process>, frames: &[u64]) -> Option<Image> {
+    fn image(
+        &mut self,
+        key: (u32, u64),
+        process: Option<&Process>,
+        frames: &[u64],
+        since_ns: u64,
+    ) -> Option<Image> {
         let known = self.images.remove(&key);
-        let Some(process) = process else { return known };
+        // What is gone ran what it was last seen with, unless it is known to have executed something after that.
+        let Some(process) = process else { return known.filter(|image| image.seen_ns >= since_ns) };
         if let Some(mut image) = known.filter(|image| process.runs(image)) {
             image.seen_ns = clock::ktime_ns();
             if frames.iter().all(|address| image.maps.find(*address).is_some()) {

@@ -58,7 +58,7 @@ fn origin_of(parent: Option<&Child>, program: Option<&Path>) -> Origin {
         Arc::new(Program { path: path.as_os_str().as_encoded_bytes().to_vec(), mount_ns })
     });
     let task = |child: &Child| Task { tgid: child.id(), tid: child.id(), start_ns: 0 };
-    Origin { program, parent: parent.map(task) }
+    Origin { program, parent: parent.map(task), since_ns: 0 }
 }
 
 /// As [`resolve_from`], by a resolver and a reader that know nothing: the frames, and whether there is no answer.
@@ -127,6 +127,12 @@ fn a_process_that_is_gone_is_counted_unless_it_was_known() {
         resolve(&mut resolver, &mut reader, &stack(2, child.id(), true, &[base + other]));
     assert_eq!((names(&frames), answer.process_gone), (vec!["parse_command"], false), "known before");
 
+    // It has executed another program since it was seen: its mappings are void.
+    let later = Origin { since_ns: u64::MAX, ..Origin::default() };
+    let asked = stack(4, child.id(), true, &[address]);
+    let (answer, ..) = resolve_from(&mut resolver, &mut reader, &asked, &later);
+    assert!(answer.process_gone);
+
     let mut fresh = self::resolver();
     let (answer, frames, _) = resolve(&mut fresh, &mut reader, &stack(3, child.id(), true, &[address]));
     assert_eq!((frames.len(), answer.process_gone, fresh.counts().processes_gone), (0, true, 1));
@@ -167,7 +173,7 @@ fn a_program_at_fixed_addresses_is_read_from_its_file() {
     assert!(gone);
     // In another mount namespace the path may be another file.
     let elsewhere = Program { path: path.as_os_str().as_encoded_bytes().to_vec(), mount_ns: 1 };
-    let origin = Origin { program: Some(Arc::new(elsewhere)), parent: None };
+    let origin = Origin { program: Some(Arc::new(elsewhere)), parent: None, since_ns: 0 };
     assert!(resolve_gone(&asked, &origin).1);
 }
 
