@@ -16,7 +16,7 @@ use std::collections::hash_map::Entry;
 
 /// Memory for tables of binaries. The largest programs of a node take a megabyte each.
 pub const BINARIES_BYTES_MAX: usize = 16 << 20;
-/// Memory for debug information. One file's takes up to 29 MiB, and is held until another needs the room.
+/// Memory for debug information while stacks come: see [`Files::rest`]. One file's takes up to 34 MiB.
 pub const DEBUG_BYTES_MAX: usize = 32 << 20;
 
 /// How to get at a file.
@@ -181,6 +181,12 @@ impl Files {
         let binary = Binary::read(file)?;
         let separate = binary.is_stripped().then(|| Separate::look_for(route, &binary)).flatten();
         Ok(Held { binary, separate })
+    }
+
+    /// Lets go of debug information, the one thing that is held whole. Each place is looked up once, so that a
+    /// daemon's need is soon over.
+    pub fn rest(&mut self) {
+        self.debug.clear();
     }
 
     /// Closes what was opened.

@@ -115,6 +115,11 @@ impl Resolver {
         self.counts.busy_ns += clock::ktime_ns() - begun_ns;
     }
 
+    /// Lets go of what is only held while stacks come.
+    pub fn rest(&mut self) {
+        self.files.rest();
+    }
+
     /// What there is to tell since the last time.
     pub fn take(&mut self) -> Vec<Symbols> {
         self.places.take()

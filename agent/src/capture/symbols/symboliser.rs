@@ -10,13 +10,16 @@ use crate::decode::fact::symbols::Symbols;
 use crate::decode::{self, Event, Stack};
 use slowpod_ebpf::abi::Kind;
 use std::panic::AssertUnwindSafe;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
 /// Stacks waiting at most; a stack is seen once, so this is a second's worth of new ones. A megabyte.
 const QUEUE_STACKS: usize = 2_048;
 /// Answers waiting to be taken; the thread waits when there are more, and the queue takes up the rest.
 const QUEUE_ANSWERS: usize = 1_024;
+
+/// Without new stacks for so long, debug information is let go.
+const REST_AFTER: Duration = Duration::from_secs(10);
 
 /// What was done since the start, for metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -145,7 +148,19 @@ impl Symboliser {
 /// The thread: until nobody asks any more.
 fn run(mut resolver: Resolver, queue: &Receiver<(Stack, Origin)>, out: &SyncSender<Answer>) {
     let mut faults = 0;
-    while let Ok((stack, origin)) = queue.recv() {
+    let mut rested = true;
+    loop {
+        let next = if rested { queue.recv().map_err(Into::into) } else { queue.recv_timeout(REST_AFTER) };
+        let (stack, origin) = match next {
+            Ok(next) => next,
+            Err(RecvTimeoutError::Timeout) => {
+                resolver.rest();
+                rested = true;
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        rested = false;
         // A fault in a reader of hostile files must not end the naming of all others.
         let resolved = std::panic::catch_unwind(AssertUnwindSafe(|| resolver.resolve(&stack, &origin)));
         if resolved.is_err() {

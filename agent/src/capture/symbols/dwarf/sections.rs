@@ -6,8 +6,8 @@ use crate::capture::symbols::elf::{Elf, Section};
 use gimli::{DwarfSections, Section as _, SectionId};
 use object::elf::{ELFCOMPRESS_ZLIB, SHF_COMPRESSED};
 
-/// Held at most of one file's sections. A Rust agent's line tables take 10 to 20 MiB; a program with more is named
-/// from its symbol table, without lines.
+/// Held at most of one file's sections. Most programs that are not stripped have 1 to 20 MiB; a release build of a
+/// large Rust program has 35, and is named from its symbol table, without lines.
 pub(super) const SECTIONS_BYTES_MAX: usize = 24 << 20;
 /// Largest `.debug_abbrev`: parsed, it takes thirty times as much for a moment.
 const ABBREV_BYTES_MAX: usize = 1 << 20;

@@ -93,6 +93,8 @@ fn own_functions_have_names_and_are_told_once() {
     let counts = resolver.counts();
     assert_eq!((counts.stacks, counts.frames, counts.unknown_frames, counts.files_read), (2, 4, 0, 1));
     assert!(counts.held_bytes > 10_000 && counts.busy_ns > 0);
+    resolver.rest();
+    assert!(resolver.counts().held_bytes < counts.held_bytes, "the test program has debug information");
     assert!(resolver.files.is_closed());
 }
 
