@@ -1,6 +1,7 @@
-//! The small program, and this test program itself. Real ones are compared with `llvm-addr2line` in the node tier.
+//! The small program, and one that the Rust compiler makes on the spot. Real ones are compared with `llvm-addr2line` in the node tier.
 
 use super::*;
+use crate::capture::symbols::demangle::function_name;
 use crate::capture::symbols::samples::{DEBUG, INLINED, LOOP, SMALL, START, STRIPPED};
 
 fn read(file: &[u8]) -> Option<Debug> {
@@ -69,4 +70,26 @@ fn stored_zlib(bytes: &[u8]) -> Vec<u8> {
     }
     let sum = (high << 16 | low).to_be_bytes();
     [&[0x78, 0x01, 0x01][..], &len.to_le_bytes(), &(!len).to_le_bytes(), bytes, &sum].concat()
+}
+
+/// What the compiler at hand writes, whatever its version: one function, whose line is known.
+#[test]
+fn a_program_of_the_rust_compiler() {
+    use object::{Object, ObjectSymbol};
+    let dir = tempfile::tempdir().unwrap();
+    let (source, program) = (dir.path().join("known.rs"), dir.path().join("known"));
+    let text = "#[inline(never)]\n#[unsafe(no_mangle)]\nfn known_line(x: u32) -> u32 {\n    x + 1\n}\n\
+                fn main() { std::process::exit(known_line(1) as i32) }\n";
+    std::fs::write(&source, text).unwrap();
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let made = std::process::Command::new(rustc).arg("-g").arg(&source).arg("-o").arg(&program).status();
+    assert!(made.unwrap().success());
+    let file = std::fs::read(&program).unwrap();
+    let symbols = object::File::parse(&*file).unwrap();
+    let known = symbols.symbols().find(|symbol| symbol.name() == Ok("known_line")).unwrap().address();
+    let debug = read(&file).unwrap();
+    let found = debug.find(known);
+    let outermost = found.last().unwrap();
+    assert!(outermost.file.ends_with(b"known.rs") && outermost.line == 3, "{found:?}");
+    assert_eq!(function_name(&outermost.name), "known_line");
 }
