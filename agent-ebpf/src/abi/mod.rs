@@ -100,7 +100,7 @@ impl Kind {
         Kind::Fact,
     ];
     /// Slots in per-kind counter arrays: one more than the largest kind that the kernel submits.
-    pub const KERNEL_SLOTS: usize = 16;
+    pub const KERNEL_SLOTS: usize = 24;
 
     /// The kind a number stands for; `None` for a number no kind has.
     pub fn from_u32(number: u32) -> Option<Kind> {
@@ -161,7 +161,7 @@ pub const CONTRACT: u64 = {
     hash
 };
 /// To be raised whenever a field of a record changes its meaning or its place.
-pub const REVISION: u64 = 2;
+pub const REVISION: u64 = 3;
 
 /// Per-kind counters the kernel keeps beside its rings. `seen = submitted + dropped + counted` always holds,
 /// which tests use as their oracle.
