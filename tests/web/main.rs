@@ -44,6 +44,8 @@ static ECHO: View = View {
         .into_bytes()
     },
 };
+/// The same, with its word in the path.
+static OF: View = View { name: "of", path: "/api/v1/of/{word}", ..ECHO };
 static PANIC: View = View {
     name: "panic",
     path: "/api/v1/panic",
@@ -53,7 +55,7 @@ static PANIC: View = View {
     render: |_, _| panic!("a view with a defect"),
 };
 /// The views of these tests.
-static TEST_VIEWS: &[&View] = &[&ECHO, &PANIC];
+static TEST_VIEWS: &[&View] = &[&ECHO, &OF, &PANIC];
 
 /// A site over a made-up node whose daemon has this name.
 fn site(views: &'static [&'static View], comm: &[u8]) -> Site {

@@ -53,6 +53,24 @@ async fn bad_parameters_are_named() {
 }
 
 #[tokio::test]
+async fn parameters_in_the_path_are_checked_like_the_others() {
+    for (path, parameter) in [
+        ("/api/v1/of/123456789012345678901", Some("word")),
+        ("/api/v1/of/a%0Ab", Some("word")),
+        ("/api/v1/of/a?word=b", Some("word")),
+        ("/api/v1/of/a?words=b", Some("words")),
+        ("/api/v1/of/%ff", None),
+    ] {
+        let json = refused(path, StatusCode::BAD_REQUEST).await;
+        assert_eq!(json["parameter"].as_str(), parameter, "{path}: {json}");
+        assert!(json["error"].as_str().unwrap().len() > 20, "{path}: {json}");
+    }
+    for path in ["/api/v1/of", "/api/v1/of/", "/api/v1/of/a/b"] {
+        refused(path, StatusCode::NOT_FOUND).await;
+    }
+}
+
+#[tokio::test]
 async fn queries_that_are_too_long_are_not_even_parsed() {
     let json = refused(&format!("/api/v1/echo?comm={}", "x".repeat(20_000)), StatusCode::URI_TOO_LONG).await;
     assert!(json["error"].as_str().unwrap().contains("8192 bytes"));

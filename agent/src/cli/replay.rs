@@ -41,6 +41,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
         Failure::Usage(format!("no view is called {:?}; there are: {}", args.view, names()))
     })?;
     let query = Query::parse(&args.query, view.params).map_err(|error| Failure::Usage(error.to_string()))?;
+    if let Some(name) = view.in_path().find(|name| query.own(name).is_none()) {
+        return Err(Failure::Usage(format!("the view {} needs --query {name}=...", view.name)));
+    }
     let (body, damage) = answer(&args.tape, view, &query)?;
     let text = match args.output {
         Format::Json => body,

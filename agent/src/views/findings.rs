@@ -145,9 +145,11 @@ fn row(rank: usize, finding: Finding, query: &Query) -> Row {
 /// Where to ask for a finding's numbers, for the window this answer was asked for.
 fn path(evidence: &Evidence, query: &Query) -> Option<String> {
     let view = super::named(evidence.view)?;
-    let span = |name: &str, ns: Option<u64>| ns.map(|ns| format!("{name}={}", ns as f64 / 1e9));
-    let own = (!evidence.query.is_empty()).then(|| evidence.query.clone());
-    let parts = [own, span("seconds", query.seconds_ns), span("ago", query.ago_ns)];
-    let parts: Vec<String> = parts.into_iter().flatten().collect();
-    Some(if parts.is_empty() { view.path.into() } else { format!("{}?{}", view.path, parts.join("&")) })
+    let span = |name, ns: Option<u64>| ns.map(|ns| (name, (ns as f64 / 1e9).to_string()));
+    let own: Vec<_> = form_urlencoded::parse(evidence.query.as_bytes()).into_owned().collect();
+    let spans = [span("seconds", query.seconds_ns), span("ago", query.ago_ns)];
+    let own = own.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let given: Vec<_> =
+        own.chain(spans.iter().flatten().map(|(name, value)| (*name, value.as_str()))).collect();
+    Some(view.url(&given))
 }

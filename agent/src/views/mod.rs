@@ -21,13 +21,15 @@ pub mod query;
 pub mod storms;
 
 use crate::fold::Snapshot;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 pub use query::{Param, Query, QueryError};
 
 /// One endpoint.
 pub struct View {
     /// Short name: the verb's argument in `slowpod replay TAPE NAME`, the file's name here.
     pub name: &'static str,
-    /// HTTP path.
+    /// HTTP path. A segment `{name}` stands for the value of the parameter of that name in `params`, which is
+    /// then required and given nowhere else.
     pub path: &'static str,
     /// What it answers, as one sentence for the index page and the API document.
     pub about: &'static str,
@@ -38,6 +40,31 @@ pub struct View {
     /// The answer.
     pub render: fn(&Snapshot, &Query) -> Vec<u8>,
 }
+
+impl View {
+    /// Names of the parameters that are given in the path, in its order.
+    pub fn in_path(&self) -> impl Iterator<Item = &'static str> {
+        self.path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
+    }
+
+    /// Path and query string that ask for this view with these parameters, given plain.
+    pub fn url(&self, given: &[(&str, &str)]) -> String {
+        let value_of = |name: &str| given.iter().find(|(own, _)| *own == name).map_or("", |(_, value)| value);
+        let segments = self.path.split('/').map(|segment| {
+            match segment.strip_prefix('{').and_then(|name| name.strip_suffix('}')) {
+                Some(name) => utf8_percent_encode(value_of(name), ESCAPED).to_string(),
+                None => segment.to_owned(),
+            }
+        });
+        let path = segments.collect::<Vec<_>>().join("/");
+        let rest = given.iter().filter(|(name, _)| !self.in_path().any(|own| own == *name));
+        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(rest).finish();
+        if query.is_empty() { path } else { format!("{path}?{query}") }
+    }
+}
+
+/// What a segment of a path may not hold as it is (RFC 3986, `unreserved`).
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// MIME type of JSON.
 pub const JSON: &str = "application/json";

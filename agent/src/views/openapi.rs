@@ -31,7 +31,8 @@ pub fn document() -> Vec<u8> {
 }
 
 fn path(view: &View) -> Value {
-    let parameters: Vec<Value> = COMMON.iter().chain(view.params).map(parameter).collect();
+    let parameters: Vec<Value> =
+        COMMON.iter().chain(view.params).map(|param| parameter(view, param)).collect();
     let schema = if view.content_type == JSON {
         json!({ "$ref": "#/components/schemas/Answer" })
     } else {
@@ -51,11 +52,12 @@ fn path(view: &View) -> Value {
     } })
 }
 
-fn parameter(param: &Param) -> Value {
+fn parameter(view: &View, param: &Param) -> Value {
+    let in_path = view.in_path().any(|name| name == param.name);
     json!({
         "name": param.name,
-        "in": "query",
-        "required": false,
+        "in": if in_path { "path" } else { "query" },
+        "required": in_path,
         "description": param.about,
         "schema": schema(&param.kind),
     })
@@ -136,6 +138,14 @@ mod tests {
                 get["parameters"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
             let taken: BTreeSet<&str> = COMMON.iter().chain(view.params).map(|param| param.name).collect();
             assert_eq!(described, taken, "{}", view.path);
+            let in_path: BTreeSet<&str> = get["parameters"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|p| p["in"] == "path" && p["required"] == true)
+                .map(|p| p["name"].as_str().unwrap())
+                .collect();
+            assert_eq!(in_path, view.in_path().collect(), "{}", view.path);
             assert!(get["responses"]["200"]["content"][view.content_type].is_object());
         }
     }

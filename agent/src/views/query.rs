@@ -2,6 +2,7 @@
 //! the parameter and says what would be right.
 
 use crate::fold::Window;
+use std::borrow::Cow;
 
 /// A parameter a view takes.
 #[derive(Clone, Copy, Debug)]
@@ -127,9 +128,18 @@ impl Query {
     /// # Errors
     /// Names the first parameter that is unknown, repeated, or out of bounds.
     pub fn parse(raw: &str, own: &[Param]) -> Result<Query, QueryError> {
+        Query::parse_at(&[], raw, own)
+    }
+
+    /// The same for a path that gives some parameters itself: their names and plain values are `in_path`.
+    ///
+    /// # Errors
+    /// As [`Query::parse`].
+    pub fn parse_at(in_path: &[(&str, &str)], raw: &str, own: &[Param]) -> Result<Query, QueryError> {
         let mut query = Query::default();
         let mut seen: Vec<&'static str> = Vec::new();
-        for (name, value) in form_urlencoded::parse(raw.as_bytes()) {
+        let in_path = in_path.iter().map(|(name, value)| (Cow::from(*name), Cow::from(*value)));
+        for (name, value) in in_path.chain(form_urlencoded::parse(raw.as_bytes())) {
             let fail = |problem: String| QueryError { parameter: name.chars().take(64).collect(), problem };
             let param = COMMON.iter().chain(own).find(|param| param.name == name).ok_or_else(|| {
                 let known: Vec<&str> = COMMON.iter().chain(own).map(|param| param.name).collect();

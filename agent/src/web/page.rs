@@ -56,7 +56,9 @@ pub(super) fn index(views: &[&View], node: &Node, host: &str) -> String {
 
 fn row(out: &mut String, host: &str, path: &str, about: &str, verb: Option<&str>, parameters: &str) {
     let (path, about) = (escaped(path), escaped(about));
-    let _ = write!(out, "<tr><td><a href=\"{path}\">{path}</a></td><td>{about}");
+    // A path with a place to fill leads nowhere as it is.
+    let name = if path.contains('{') { path.clone() } else { format!("<a href=\"{path}\">{path}</a>") };
+    let _ = write!(out, "<tr><td>{name}</td><td>{about}");
     if !parameters.is_empty() {
         let _ = write!(out, "<div class=\"parameters\">{parameters}</div>");
     }

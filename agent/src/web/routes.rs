@@ -7,7 +7,8 @@ use super::refusal::Refusal;
 use super::{Site, page};
 use crate::views::{JSON, Param, Query, QueryError, View, health, metrics, openapi, query};
 use axum::Router;
-use axum::extract::{RawQuery, State};
+use axum::extract::rejection::RawPathParamsRejection;
+use axum::extract::{RawPathParams, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
@@ -52,16 +53,19 @@ pub fn router(site: Site) -> Router {
         router = router.route(asset.path, get(give));
     }
     for view in views {
-        let give = async |State(shared): State<Arc<Shared>>, RawQuery(raw): RawQuery| {
-            view_page(&shared, view, &raw.unwrap_or_default()).await
+        let give = async |State(shared): State<Arc<Shared>>,
+                          in_path: Result<RawPathParams, RawPathParamsRejection>,
+                          RawQuery(raw): RawQuery| {
+            let in_path = in_path.map_err(|error| Refusal::new(error.status(), error.body_text()))?;
+            view_page(&shared, view, &in_path.iter().collect::<Vec<_>>(), &raw.unwrap_or_default()).await
         };
         router = router.route(view.path, get(give));
     }
     router.fallback(unknown).with_state(shared).layer(middleware::from_fn_with_state(allowed, guard))
 }
 
-async fn view_page(shared: &Shared, view: &'static View, raw: &str) -> Answer {
-    let query = Query::parse(raw, view.params).map_err(|error| bad_query(&error, view.params))?;
+async fn view_page(shared: &Shared, view: &'static View, in_path: &[(&str, &str)], raw: &str) -> Answer {
+    let query = Query::parse_at(in_path, raw, view.params).map_err(|error| bad_query(&error, view.params))?;
     if !shared.site.hub.pulse().ready {
         let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the agent is still starting");
         return Err(refusal.hint("/readyz says what is missing"));
