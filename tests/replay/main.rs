@@ -9,6 +9,7 @@ mod hostile;
 mod lives;
 mod loops;
 mod losses;
+mod profile;
 mod same;
 mod storm;
 mod windows;

@@ -12,6 +12,7 @@ pub mod netlink;
 pub mod offsets;
 pub mod probes;
 pub mod reap;
+pub mod sample;
 pub mod settings;
 pub mod spawn;
 pub mod split;
@@ -78,13 +79,15 @@ pub enum Kind {
     Flood = 11,
     /// A program was started to do a CNI call: [`cni::Cni`], then `CNI_ARGS` bytes.
     Cni = 12,
+    /// What a thread did or waited for, with its stacks: [`sample::Sample`].
+    Sample = 13,
     /// A fact from outside the kernel's rings (start-up scan, clocks, losses, verdicts): JSON bytes.
     Fact = 64,
 }
 
 impl Kind {
     /// All kinds, in numeric order.
-    pub const ALL: [Kind; 13] = [
+    pub const ALL: [Kind; 14] = [
         Kind::Spawn,
         Kind::Exec,
         Kind::ExecFail,
@@ -97,6 +100,7 @@ impl Kind {
         Kind::Stack,
         Kind::Flood,
         Kind::Cni,
+        Kind::Sample,
         Kind::Fact,
     ];
     /// Slots in per-kind counter arrays: one more than the largest kind that the kernel submits.
@@ -122,6 +126,7 @@ impl Kind {
             Kind::Stack => "stack",
             Kind::Flood => "flood",
             Kind::Cni => "cni",
+            Kind::Sample => "sample",
             Kind::Fact => "fact",
         }
     }
@@ -150,6 +155,7 @@ pub const CONTRACT: u64 = {
         size_of::<stack::Stack>(),
         size_of::<flood::Flood>(),
         size_of::<cni::Cni>(),
+        size_of::<sample::Sample>(),
         split::CAUSES,
     ];
     let mut hash = crate::rules::hash::step(crate::rules::hash::START, REVISION);
@@ -161,7 +167,7 @@ pub const CONTRACT: u64 = {
     hash
 };
 /// To be raised whenever a field of a record changes its meaning or its place.
-pub const REVISION: u64 = 3;
+pub const REVISION: u64 = 4;
 
 /// Per-kind counters the kernel keeps beside its rings. `seen = submitted + dropped + counted` always holds,
 /// which tests use as their oracle.

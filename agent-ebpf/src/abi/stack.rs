@@ -3,8 +3,9 @@
 use super::{Header, Task};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Most frames kept of one stack; deeper ones are cut at the root end.
-pub const FRAMES: usize = 64;
+/// Most frames kept of one stack: what the kernel walks unless `kernel.perf_event_max_stack` was raised. Deeper
+/// ones are cut at the root end, and one of this depth is taken for cut.
+pub const FRAMES: usize = 127;
 
 /// A stack seen for the first time since attach. The record goes on with `depth` addresses (u64, the
 /// innermost frame first).

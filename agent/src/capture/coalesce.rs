@@ -63,7 +63,8 @@ pub fn coalesce(batch: &mut Vec<u8>) -> u64 {
                 | Kind::NetlinkError
                 | Kind::CgroupMove,
             ) => end_runs(&batch[start..end], &mut runs),
-            Some(Kind::Cgroup | Kind::Stack | Kind::Flood | Kind::Cni | Kind::Fact) | None => {}
+            Some(Kind::Cgroup | Kind::Stack | Kind::Flood | Kind::Cni | Kind::Sample | Kind::Fact) | None => {
+            }
         }
         start = end;
     }

@@ -14,6 +14,7 @@ mod netlink;
 pub mod netlink_names;
 pub mod raw_text;
 mod reap;
+pub mod sample;
 
 use slowpod_ebpf::abi::{
     self, Header, Kind, cgroup::CgroupMove, exit::Exit, flood::Flood, netlink::NetlinkError,
@@ -25,6 +26,7 @@ pub use cgroup::Cgroup;
 pub use cni::Cni;
 pub use exec::{Exec, ExecFail};
 pub use fact::Fact;
+pub use sample::Sample;
 
 /// Everything that can have happened. Closed: every stage matches it whole.
 #[derive(Debug)]
@@ -53,6 +55,8 @@ pub enum Event<'a> {
     Flood(Box<Flood>),
     /// A program was started to do a CNI call.
     Cni(Box<Cni>),
+    /// What a thread did or waited for, with its stacks.
+    Sample(Box<Sample>),
     /// A fact from outside the kernel.
     Fact(Box<Fact>),
 }
@@ -88,6 +92,14 @@ pub enum Garbled {
         /// The first such duration.
         ns: u64,
     },
+    /// A number that stands for nothing this version knows, where one of a list must be.
+    #[error("record of kind {kind} holds the unknown number {number}")]
+    Number {
+        /// The record's kind number.
+        kind: u32,
+        /// The number.
+        number: u32,
+    },
     /// A fact whose JSON does not parse.
     #[error("fact does not parse: {0}")]
     Fact(String),
@@ -122,6 +134,7 @@ pub fn event(bytes: &[u8]) -> Result<(Header, Event<'_>), Garbled> {
         Kind::Stack => Event::Stack(stack(bytes)?),
         Kind::Flood => Event::Flood(Box::new(flood::flood(bytes)?)),
         Kind::Cni => Event::Cni(Box::new(cni::cni(bytes)?)),
+        Kind::Sample => Event::Sample(Box::new(sample::sample(bytes)?)),
         Kind::Fact => {
             Event::Fact(Box::new(fact::decode(bytes).map_err(|error| Garbled::Fact(error.to_string()))?))
         }

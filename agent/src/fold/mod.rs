@@ -13,6 +13,7 @@ pub mod life;
 pub mod loops;
 pub mod loss;
 pub mod netlink;
+pub mod profile;
 mod sends;
 pub mod stacks;
 pub mod storm;
@@ -42,14 +43,19 @@ pub struct Limits {
     pub loops_max: usize,
     /// CNI calls that ended, and sandboxes, kept.
     pub cni_calls_max: usize,
+    /// Rows of the profile kept.
+    pub profile_rows_max: usize,
 }
 
 impl Limits {
     /// For the state that follows live: enough for late records and for collecting parents.
-    pub const LIVE: Limits = Limits { ended_max: 1_024, loops_max: 16, cni_calls_max: 1_024 };
+    pub const LIVE: Limits =
+        Limits { ended_max: 1_024, loops_max: 16, cni_calls_max: 1_024, profile_rows_max: 0 };
     /// For answering one query: every child of a 5,000-spawn storm with room to spare, and ten minutes of a
-    /// daemon that resyncs every second; and every plugin of a thousand pods' starts and ends.
-    pub const WINDOW: Limits = Limits { ended_max: 16_384, loops_max: 640, cni_calls_max: 8_192 };
+    /// daemon that resyncs every second; every plugin of a thousand pods' starts and ends; and the profile of
+    /// a minute on 16 busy CPUs.
+    pub const WINDOW: Limits =
+        Limits { ended_max: 16_384, loops_max: 640, cni_calls_max: 8_192, profile_rows_max: 65_536 };
 }
 
 /// The time an answer is about, on the monotonic clock.
@@ -135,6 +141,8 @@ pub struct State {
     pub counts: Counts,
     /// Stacks by id.
     pub stacks: Stacks,
+    /// Where threads spent their time, by stack, in the window.
+    pub profile: profile::Profile,
     /// Names for their frames.
     pub symbols: Symbols,
     /// Sums since the start, for metrics.
@@ -167,6 +175,7 @@ impl State {
             failed: Failed::default(),
             counts: Counts::default(),
             stacks: Stacks::default(),
+            profile: profile::Profile::new(limits.profile_rows_max),
             symbols: Symbols::default(),
             totals: Totals::default(),
             loss: Loss::default(),
@@ -181,7 +190,11 @@ impl State {
         match crate::decode::event(bytes) {
             Ok((header, event)) => self.apply(&header, event),
             Err(
-                Garbled::Short { .. } | Garbled::UnknownKind(_) | Garbled::Duration { .. } | Garbled::Fact(_),
+                Garbled::Short { .. }
+                | Garbled::UnknownKind(_)
+                | Garbled::Duration { .. }
+                | Garbled::Number { .. }
+                | Garbled::Fact(_),
             ) => self.loss.garbled += 1,
         }
     }
@@ -210,6 +223,7 @@ impl State {
             Event::Stack(stack) => self.stacks.put(stack),
             Event::Flood(flood) => self.flood(&flood),
             Event::Cni(cni) => self.cni(&cni),
+            Event::Sample(sample) => self.sample(&sample),
             Event::Fact(fact) => self.fact(now_ns, *fact),
         }
     }
@@ -217,7 +231,7 @@ impl State {
     /// Ends the answer: what is still going on is counted up to `until_ns`.
     pub fn finish(mut self, until_ns: u64) -> Snapshot {
         self.count_running(until_ns);
-        let State { daemons, processes, loss, cgroups, failed, stacks, cni, .. } = &mut self;
+        let State { daemons, processes, loss, cgroups, failed, stacks, profile, cni, .. } = &mut self;
         for (_, daemon) in daemons.iter_mut() {
             daemon.series.finish(until_ns);
             loss.evict("loops", daemon.series.evicted);
@@ -227,6 +241,7 @@ impl State {
         loss.evict("cgroups", cgroups.refused);
         loss.evict("failed_execs", failed.other);
         loss.evict("stacks", stacks.evicted);
+        loss.evict("profile_rows", profile.merged);
         loss.evict("cni_calls", cni.evicted);
         loss.evict("cni_sandboxes", cni.sandboxes.evicted);
         let until_ns = until_ns.min(self.window.until_ns);

@@ -3,7 +3,7 @@
 use crate::decode::Stack;
 use std::collections::{BTreeMap, VecDeque};
 
-/// Stacks kept; the oldest make room. 4,096 stacks of 64 frames are 2 MiB.
+/// Stacks kept; the oldest make room. 4,096 stacks of 30 frames are 1 MiB.
 pub const STACKS_MAX: usize = 4_096;
 
 /// All stacks known.

@@ -1,9 +1,9 @@
 //! What processes do beside living and dying: netlink, cgroups, floods, stacks. In: words. Out: records.
 
 use super::names;
-use super::records::{Cast, bytes, header, with_tail};
+use super::records::{Cast, bytes, header, padded, with_tail};
 use super::words::Words;
-use slowpod_ebpf::abi::{Kind, Task, cgroup, cni, flood, netlink, stack};
+use slowpod_ebpf::abi::{Kind, Task, cgroup, cni, flood, netlink, sample, split::Cause, stack};
 use slowpod_ebpf::rules::env;
 use zerocopy::FromZeros;
 
@@ -115,14 +115,51 @@ impl Cast {
     pub(super) fn stack(&mut self, words: &mut Words, now_ns: u64) -> Result<Vec<u8>, String> {
         let id = words.number()?;
         let task = self.life(words)?.task;
+        let user = u32::from(!words.flag("kernel"));
         let mut frames: Vec<u8> = Vec::new();
         while let Some(word) = words.next() {
             let frame = word.strip_prefix("0x").and_then(|digits| u64::from_str_radix(digits, 16).ok());
             frames.extend(frame.ok_or_else(|| format!("{word:?} is no address"))?.to_le_bytes());
         }
         let depth = (frames.len() / 8) as u32;
-        let fixed = stack::Stack { header: header(Kind::Stack, now_ns), task, id, depth, user: 1 };
+        let fixed = stack::Stack { header: header(Kind::Stack, now_ns), task, id, depth, user };
         Ok(with_tail(bytes(fixed), &[&frames]))
+    }
+
+    pub(super) fn sample(&mut self, words: &mut Words, now_ns: u64) -> Result<Vec<u8>, String> {
+        let life = self.life(words)?.clone();
+        let kind = words.must("on_cpu, off_cpu or run_queue")?;
+        let kind = sample::SampleKind::ALL.into_iter().find(|known| known.name() == kind);
+        let kind = kind.ok_or("a sample is on_cpu, off_cpu or run_queue")?;
+        let value_ns = words.time()?;
+        let flags = [("goes_on", sample::FLAG_GOES_ON), ("preempted", sample::FLAG_PREEMPTED)];
+        let flags = flags.into_iter().filter(|(name, _)| words.flag(name)).fold(0, |all, (_, bit)| all | bit);
+        let goes_on = flags & sample::FLAG_GOES_ON != 0;
+        let cause = match words.text("cause")? {
+            None => 0,
+            Some(name) => {
+                let cause = Cause::ALL.into_iter().find(|cause| cause.name() == name);
+                cause.ok_or_else(|| format!("no cause is called {name:?}"))? as u32
+            }
+        };
+        let count = words.count("count", u64::from(!goes_on))?;
+        let period_ns = if kind == sample::SampleKind::OnCpu { value_ns / count.max(1) } else { 0 };
+        let comm = words.option("thread").map_or(life.comm, |word| padded(&word.0));
+        Ok(bytes(sample::Sample {
+            header: header(Kind::Sample, now_ns),
+            task: Task { tid: words.count("tid", life.task.tgid)?, ..life.task },
+            cgroup_id: life.cgroup_id,
+            user_stack: words.count("stack", 0)?,
+            kernel_stack: words.count("kstack", 0)?,
+            count,
+            value_ns,
+            period_ns,
+            kind: kind as u32,
+            cause,
+            flags,
+            reserved: 0,
+            comm,
+        }))
     }
 }
 

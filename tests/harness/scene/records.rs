@@ -61,6 +61,7 @@ impl Cast {
             "refuse" => self.refuse(words, now_ns),
             "flood" => self.flood(words, now_ns),
             "stack" => self.stack(words, now_ns),
+            "sample" => self.sample(words, now_ns),
             "fact" => {
                 let json = words.bytes("JSON")?;
                 let fact = serde_json::from_slice(&json).map_err(|error| format!("{text}: {error}"))?;
@@ -322,7 +323,7 @@ fn nul_separated(line: &[u8]) -> Vec<u8> {
     argv
 }
 
-fn padded(comm: &[u8]) -> [u8; COMM_BYTES] {
+pub(super) fn padded(comm: &[u8]) -> [u8; COMM_BYTES] {
     let mut field = [0; COMM_BYTES];
     let kept = comm.len().min(COMM_BYTES - 1);
     field[..kept].copy_from_slice(&comm[..kept]);
