@@ -192,6 +192,8 @@ impl MadeUp {
             header: self.header::<abi::reap::Reap>(Kind::Reap, 0),
             parent: self.daemon,
             wait_begun_ns: spawned_ns,
+            cloned_ns: spawned_ns,
+            own_ns: 0,
             on_cpu_ns: 0,
             runnable_ns: MS / 10,
             blocked_ns: MS + 4 * MS / 10,

@@ -23,7 +23,8 @@
 //! fail a /bin/ipset ENOENT                       an exec fails
 //! exit a code=1         also: signal=9, cpu= runnable= blocked.disk=…: what they leave of the life is
 //!                       time on a CPU, or with cpu= given blocked by other; threads=3 partial teardown=1ms
-//! reap kube a           kube collects a; waited=2ms, else it waited since the spawn
+//! reap kube a           kube collects a; waited=2ms, else it waited since the spawn; own=1ms of the time before it
+//!                       waited was its own, else all of it
 //! netlink a ROUTE RTM_NEWROUTE x3       also: inside=20us bytes=100 sends=1 failed=1 errno=17 cut unread
 //! refuse a ROUTE RTM_NEWROUTE EEXIST    the kernel refuses a request
 //! flood kube ipset spawns=900 from=1s until=2s   also: lost_ends= failed= wall= cpu= runnable= blocked=

@@ -124,6 +124,27 @@ fn a_vfork_counts_from_the_clone_call() {
     assert_eq!(conntrack["stacks"][0]["spawns"], 30);
 }
 
+/// A spawner that is back from its clone call only after its child has ended: it may have had no CPU, or something
+/// else to do.
+#[test]
+fn a_spawner_that_has_no_cpu_is_waiting_and_one_that_works_is_not() {
+    let busy_ns = |own: &str| {
+        let text = format!(
+            "process d pid=100
+             at 1s spawn d->a begun=0us
+             at 1.005s exit a
+             at 1.041s reap d a waited=1ms own={own}"
+        );
+        let answer = answer(&Scene::parse("late", &text), "storms", "");
+        let own = &answer["daemons"][0]["latest_loops"][0];
+        assert_eq!(own["duration_ns"], 41 * MS, "a collection is activity");
+        own["busy_ns"].as_u64().unwrap()
+    };
+    assert_eq!(busy_ns("0ms"), 41 * MS, "it had no CPU");
+    assert_eq!(busy_ns("2ms"), 39 * MS, "it had, for 2 ms that may lie after the child's end");
+    assert_eq!(busy_ns("40ms"), 6 * MS, "it worked all the time, and waited for 1 ms");
+}
+
 #[test]
 fn probe_bursts_of_a_shim_are_its_loops_with_all_that_runc_forks() {
     let answer = answer_of("shim_probes", "storms", "");

@@ -13,6 +13,11 @@ pub struct Reap {
     pub parent: Task,
     /// When it began to wait (`sched_process_wait`); 0 when not known.
     pub wait_begun_ns: u64,
+    /// When it last made a process, whichever, before it began to wait; 0 when it was not seen to.
+    pub cloned_ns: u64,
+    /// Of the time from `cloned_ns` to `wait_begun_ns`: on a CPU, or blocked on anything but a child. The rest it spent
+    /// in a run queue, or in the clone call for a child that shares its memory.
+    pub own_ns: u64,
     /// Of the wait: on a CPU.
     pub on_cpu_ns: u64,
     /// Of the wait: in a run queue (the wake-up after the child ended).
@@ -24,4 +29,4 @@ pub struct Reap {
     /// Zero.
     pub reserved: u32,
 }
-const _: () = assert!(size_of::<Reap>() == 72);
+const _: () = assert!(size_of::<Reap>() == 88);

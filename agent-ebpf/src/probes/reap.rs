@@ -43,7 +43,17 @@ pub fn process_wait(_: BtfTracePointContext) -> i32 {
     row.wait_begun_ns = now;
     row.wait_runnable_ns = row.split.runnable_ns;
     row.wait_blocked_ns = row.split.blocked_total_ns();
+    row.wait_own_ns = own_ns(row, now);
     0
+}
+
+/// How long the thread that begins to wait did something else since it last made a process.
+#[inline(always)]
+fn own_ns(row: &TaskRow, now: u64) -> u64 {
+    let since_ns = now.wrapping_sub(row.cloned_ns);
+    // As in `reaped`: no part may be longer than the whole.
+    let waited_ns = at_most(row.waited_ns().wrapping_sub(row.cloned_waited_ns), since_ns);
+    since_ns.wrapping_sub(waited_ns)
 }
 
 #[tracepoint]
@@ -106,9 +116,13 @@ fn reaped(child: u32) -> u32 {
     let now = now_ns();
     let mut begun_ns = row.wait_begun_ns;
     let (mut runnable_ns, mut blocked_ns) = (0, 0);
+    let (mut cloned_ns, mut own_ns) = (0, 0);
     if begun_ns == 0 {
         begun_ns = now;
     } else {
+        if row.cloned_ns != 0 {
+            (cloned_ns, own_ns) = (row.cloned_ns, row.wait_own_ns);
+        }
         // A thread that was not seen to get its CPU (see `split`) is put right when it next leaves it, for a time
         // that may have begun before the wait: no part may be longer than what is left of the wait.
         let wait_ns = now.wrapping_sub(begun_ns);
@@ -126,6 +140,8 @@ fn reaped(child: u32) -> u32 {
                 header: ring::header::<Reap>(now),
                 parent,
                 wait_begun_ns: begun_ns,
+                cloned_ns,
+                own_ns,
                 on_cpu_ns: now.wrapping_sub(begun_ns).wrapping_sub(runnable_ns).wrapping_sub(blocked_ns),
                 runnable_ns,
                 blocked_ns,

@@ -148,6 +148,8 @@ fn send(born: &Born, spawner: Task, child: Task, user_stack: u64, kernel_stack: 
 #[inline(always)]
 fn clone_begun(spawner: *const TaskStruct, now: u64) -> u64 {
     let Some(row) = tables::track_current(spawner, now) else { return 0 };
+    row.cloned_ns = now;
+    row.cloned_waited_ns = row.waited_ns();
     let begun = row.clone_begun_ns;
     row.clone_begun_ns = 0;
     begun

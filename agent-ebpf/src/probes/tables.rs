@@ -11,7 +11,7 @@ use slowpod_ebpf::abi::{
     COMM_BYTES, Miss, Task,
     flood::BINARY_BYTES,
     settings::{PROCESSES_MAX, TASK_BYTES, TASKS_MAX},
-    split::Split,
+    split::{Cause, Split},
 };
 
 use super::{
@@ -51,6 +51,12 @@ pub struct TaskRow {
     pub wait_runnable_ns: u64,
     /// blocked up to then.
     pub wait_blocked_ns: u64,
+    /// When it last made a process, and
+    pub cloned_ns: u64,
+    /// its time in run queues and blocked on a child up to then.
+    pub cloned_waited_ns: u64,
+    /// `Reap::own_ns` of the wait it is in.
+    pub wait_own_ns: u64,
     /// [`ON_CPU`], [`RUNNABLE`] or [`BLOCKED`].
     pub state: u32,
     /// `split::Cause` number of the present or last block.
@@ -63,6 +69,14 @@ pub struct TaskRow {
     pub split: Split,
 }
 const _: () = assert!(size_of::<TaskRow>() <= TASK_BYTES);
+
+impl TaskRow {
+    /// Its time so far in which it could do nothing: in run queues, and blocked on a child.
+    #[inline(always)]
+    pub fn waited_ns(&self) -> u64 {
+        self.split.runnable_ns + self.split.blocked_ns[Cause::ChildWait as usize]
+    }
+}
 
 /// A tracked process. Its threads write it from several CPUs: sums only grow by atomic adds.
 #[repr(C)]

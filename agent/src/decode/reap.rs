@@ -6,7 +6,7 @@ use slowpod_ebpf::abi::reap::Reap;
 
 pub(super) fn reap(bytes: &[u8]) -> Result<Reap, Garbled> {
     let (reap, _) = fixed::<Reap>(bytes)?;
-    check(&reap.header, [reap.on_cpu_ns, reap.runnable_ns, reap.blocked_ns])?;
+    check(&reap.header, [reap.on_cpu_ns, reap.runnable_ns, reap.blocked_ns, reap.own_ns])?;
     Ok(reap)
 }
 
@@ -22,6 +22,8 @@ mod tests {
             header: Header { ktime_ns: 5_000, kind: Kind::Reap as u32, len_bytes },
             parent: Task { start_ns: 1, tgid: 7, tid: 7 },
             wait_begun_ns: 4_000,
+            cloned_ns: 3_000,
+            own_ns: 200,
             on_cpu_ns,
             runnable_ns: 300,
             blocked_ns: 600,

@@ -22,10 +22,6 @@ pub const LOOP_GAP_NS: u64 = 500_000_000;
 /// A living child holds its loop open this long: a slow `iptables-restore` is part of its resync, a child
 /// that lives longer than this is most likely a daemon itself.
 pub const CHILD_HOLD_NS: u64 = 30_000_000_000;
-/// A child collected so soon after its end belongs to its spawn up to then, although its spawner began to wait
-/// only afterwards: on a busy machine a spawner is not back from clone, for want of a CPU, when a short child has
-/// ended already. Two or three of the scheduler's slices; in more time, it did something else first.
-pub const PROMPT_NS: u64 = 10_000_000;
 /// Argv classes told apart in one loop; the rest share the row [`OTHER_CLASS`].
 pub const CLASSES_MAX: usize = 48;
 /// Name of the row for classes beyond [`CLASSES_MAX`].
@@ -61,6 +57,15 @@ impl Waits {
             self.blocked_ns.grow(blocked_ns);
         }
     }
+}
+
+/// From when on the collector of a child that ended at `ended_ns` had nothing to do but to collect it. What it did
+/// of its own may lie before the end or after it: it is taken for later, so that no work is called waiting.
+fn waiting_from_ns(ended_ns: u64, reap: &Reap) -> u64 {
+    let wait_begun_ns = if reap.wait_begun_ns > 0 { reap.wait_begun_ns } else { reap.header.ktime_ns };
+    let cloned_ns = if reap.cloned_ns > 0 { reap.cloned_ns } else { wait_begun_ns };
+    let idle_ns = wait_begun_ns.saturating_sub(ended_ns.max(cloned_ns)).saturating_sub(reap.own_ns);
+    ended_ns.max(wait_begun_ns.saturating_sub(idle_ns))
 }
 
 /// One sync loop.
@@ -256,17 +261,18 @@ impl Series {
         }
     }
 
-    /// A child that ended at `ended_ns` was collected. When the spawner was already waiting, or did so
-    /// promptly, the time up to its return belongs to the spawn.
+    /// A child that ended at `ended_ns` was collected. The time up to there belongs to the spawn as far as the
+    /// spawner waited for it, or for a CPU: on a busy machine it is not back from clone when a short child has ended.
     pub fn reap(&mut self, child: &Child, class: &Arc<str>, ended_ns: u64, reap: &Reap) {
         let Some(own) = self.numbered(child.loop_number) else { return };
         own.waits.add(reap);
-        let prompt = reap.wait_begun_ns > 0 && reap.wait_begun_ns <= ended_ns.saturating_add(PROMPT_NS);
-        let short = ended_ns.saturating_sub(child.spawned_ns) < CHILD_HOLD_NS;
-        if prompt && short && !child.worker {
-            own.touch(reap.header.ktime_ns);
-            own.busy.add(ended_ns, reap.header.ktime_ns);
-            own.class(class).busy.add(ended_ns, reap.header.ktime_ns);
+        let now_ns = reap.header.ktime_ns;
+        if !child.worker && ended_ns.saturating_sub(child.spawned_ns) < CHILD_HOLD_NS && !own.is_over(now_ns)
+        {
+            own.touch(now_ns);
+            let from_ns = waiting_from_ns(ended_ns, reap);
+            own.busy.add(from_ns, now_ns);
+            own.class(class).busy.add(from_ns, now_ns);
         }
     }
 

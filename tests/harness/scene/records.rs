@@ -259,10 +259,14 @@ impl Cast {
         let parent = self.life(words)?.task;
         let child = self.life(words)?;
         let waited_ns = words.span("waited")?.unwrap_or(now_ns - child.spawned_ns);
+        let wait_begun_ns = now_ns - waited_ns;
+        let own_ns = words.span("own")?.unwrap_or(wait_begun_ns - child.spawned_ns);
         Ok(bytes(reap::Reap {
             header: header(Kind::Reap, now_ns),
             parent,
-            wait_begun_ns: now_ns - waited_ns,
+            wait_begun_ns,
+            cloned_ns: child.spawned_ns,
+            own_ns,
             on_cpu_ns: 0,
             runnable_ns: 0,
             blocked_ns: waited_ns,

@@ -34,7 +34,7 @@ type tally struct {
 
 	spawns   int
 	failures int
-	// execNs is the sum over children from before cmd.Start to after cmd.Wait; startNs the part inside
+	// execNs is the sum over children from before cmd.Start to after they were reaped; startNs the part inside
 	// cmd.Start (fork to exec).
 	execNs  int64
 	startNs int64
@@ -64,7 +64,9 @@ func newTally() *tally {
 	return &tally{classes: map[string]*classCount{}}
 }
 
-// runCommand runs one child to its end and accounts for it under its argv class.
+// runCommand runs one child to its end and accounts for it under its argv class. The child's account ends when it is
+// reaped: that goroutines then hand over its output, and on a busy machine queue for a CPU to do so, is the daemon's
+// own work.
 //
 //go:noinline
 func (t *tally) runCommand(class string, argv []string, stdin io.Reader) error {
@@ -75,14 +77,22 @@ func (t *tally) runCommand(class string, argv []string, stdin io.Reader) error {
 	begun := t.begin()
 	err := cmd.Start()
 	started := monotonicNs()
-	spawned := err == nil
-	if spawned {
-		err = cmd.Wait()
+	if err != nil {
+		t.end(class, begun, started, false, false)
+		t.noteFailure(err)
+		return err
 	}
+	state, err := cmd.Process.Wait()
+	if err == nil && !state.Success() {
+		err = &exec.ExitError{ProcessState: state}
+	}
+	t.end(class, begun, started, true, err == nil)
+	// It is reaped already, which this says; it still waits for the output.
+	_ = cmd.Wait()
 	if err != nil {
 		err = fmt.Errorf("%s: %w: %s", strings.Join(argv, " "), err, strings.TrimSpace(output.String()))
+		t.noteFailure(err)
 	}
-	t.end(class, begun, started, spawned, err)
 	return err
 }
 
@@ -102,7 +112,7 @@ func (t *tally) begin() int64 {
 }
 
 // end notes that a child was reaped, or could not be started.
-func (t *tally) end(class string, begun, started int64, spawned bool, err error) {
+func (t *tally) end(class string, begun, started int64, spawned, succeeded bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := monotonicNs()
@@ -119,9 +129,9 @@ func (t *tally) end(class string, begun, started int64, spawned bool, err error)
 		t.spawns++
 		count.Spawns++
 	}
-	if err != nil {
+	if !succeeded {
 		count.Failures++
-		t.fail(err)
+		t.failures++
 	}
 	count.ExecNs += now - begun
 	t.execNs += now - begun
@@ -129,13 +139,10 @@ func (t *tally) end(class string, begun, started int64, spawned bool, err error)
 	t.lastReapNs = now
 }
 
-// fail counts a failed child; the first one's words are kept for the report.
-func (t *tally) fail(err error) {
-	t.failures++
-	t.noteFailure(err)
-}
-
+// noteFailure keeps the words of the first failure for the report.
 func (t *tally) noteFailure(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if t.firstFailure == "" {
 		t.firstFailure = err.Error()
 	}

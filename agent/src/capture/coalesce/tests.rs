@@ -34,6 +34,8 @@ fn reap(ktime_ns: u64, tgid: u32) -> Vec<u8> {
         header: header(ktime_ns, Kind::Reap, size_of::<Reap>()),
         parent: Task { start_ns: 5, tgid, tid: tgid + 1 },
         wait_begun_ns: 0,
+        cloned_ns: 0,
+        own_ns: 0,
         on_cpu_ns: 0,
         runnable_ns: 0,
         blocked_ns: 0,
