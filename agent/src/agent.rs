@@ -205,8 +205,8 @@ fn kernel_pulse(source: &LiveSource) -> KernelPulse {
     let counts = source.counts();
     KernelPulse {
         tallies: counts.tallies.iter().map(|(kind, tally)| (kind.name(), *tally)).collect(),
-        programs: counts
-            .programs
+        programs: source
+            .programs()
             .iter()
             .map(|program| ProgramCost {
                 program: program.name.to_owned(),

@@ -201,20 +201,23 @@ pub enum Miss {
     StackWalk = 4,
     /// Memory of the process could not be read (argv, path, netlink header).
     UserRead = 5,
+    /// An environment was longer than what is looked at: a CNI call may have been named behind that.
+    LongEnvironment = 6,
 }
 
 impl Miss {
     /// All reasons, in numeric order.
-    pub const ALL: [Miss; 6] = [
+    pub const ALL: [Miss; 7] = [
         Miss::TaskTableFull,
         Miss::ProcessTableFull,
         Miss::StackTableFull,
         Miss::FloodTableFull,
         Miss::StackWalk,
         Miss::UserRead,
+        Miss::LongEnvironment,
     ];
     /// Slots in the `MISSES` array.
-    pub const SLOTS: usize = 8;
+    pub const SLOTS: usize = 16;
 
     /// Name in metrics and JSON.
     pub const fn name(self) -> &'static str {
@@ -225,6 +228,7 @@ impl Miss {
             Miss::FloodTableFull => "flood_table_full",
             Miss::StackWalk => "stack_walk",
             Miss::UserRead => "user_read",
+            Miss::LongEnvironment => "long_environment",
         }
     }
 }

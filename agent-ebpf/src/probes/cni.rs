@@ -1,8 +1,8 @@
-//! Programs that are started to do a CNI call, told by their environment. Costs every exec one pass over its
-//! variables, so nothing is copied and no record is made until `CNI_COMMAND` was there.
+//! Programs that are started to do a CNI call, told by their environment. Every exec pays for the question whether
+//! `CNI_COMMAND` may be there; only those where it may be are walked through, variable by variable.
 
 use aya_ebpf::{
-    helpers::generated::bpf_probe_read_user_str,
+    helpers::generated::{bpf_probe_read_user, bpf_probe_read_user_str},
     macros::{btf_tracepoint, map},
     maps::PerCpuArray,
     programs::BtfTracePointContext,
@@ -14,8 +14,11 @@ use slowpod_ebpf::{
         cni::{ARGS_BYTES, Cni, FLAG_ENV_CUT},
     },
     rules::{
-        env::{self, Head, Key, PIECE_BYTES, Read, Walked},
-        verifier::at_most,
+        env::{
+            self, BLOCK_BYTES, BLOCKS_MAX, Block, Head, Key, PIECE_BYTES, Place, STRETCH_WORDS, STRETCHES,
+            Walked,
+        },
+        verifier::{at_most, opaque},
     },
 };
 
@@ -38,6 +41,7 @@ struct Whole {
 
 #[repr(C)]
 union Piece {
+    block: Block,
     head: Head,
     bytes: [u8; PIECE_BYTES],
 }
@@ -54,6 +58,9 @@ pub fn process_exec_cni(ctx: BtfTracePointContext) -> i32 {
     }
     let Some((start, end)) = environment(task) else { return 0 };
     let Some(whole) = CNI_SCRATCH.get_ptr_mut(0) else { return 0 };
+    if !may_be_call(whole, start, end) {
+        return 0;
+    }
     // In the map and not in registers: the verifier would follow each combination of bits on its own way.
     // SAFETY: this CPU's scratch; one program uses it, and it does not interrupt itself.
     let (found, cut) = unsafe { (&raw mut (*whole).fixed.found, &raw mut (*whole).fixed.cut) };
@@ -62,21 +69,7 @@ pub fn process_exec_cni(ctx: BtfTracePointContext) -> i32 {
         found.write_volatile(0);
         cut.write_volatile(0);
     }
-    let walked = env::walk(
-        start,
-        end,
-        |at| read(whole, at),
-        |key, at, len| {
-            // SAFETY: as above.
-            unsafe {
-                if keep(whole, key, at, len) {
-                    cut.write_volatile(cut.read_volatile() | key.bit());
-                }
-                found.write_volatile(found.read_volatile() | key.bit());
-            }
-        },
-    );
-    match walked {
+    match env::walk(start, end, |place| Place(environment_pieces(place.0, end))) {
         Walked::Whole => {}
         // SAFETY: as above.
         Walked::Cut => unsafe { cut.write_volatile(cut.read_volatile() | FLAG_ENV_CUT) },
@@ -95,21 +88,106 @@ pub fn process_exec_cni(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+/// The first step of `rules::env`.
+#[inline(always)]
+fn may_be_call(whole: *mut Whole, start: u64, end: u64) -> bool {
+    let mut at = start;
+    for _ in 0..BLOCKS_MAX {
+        if opaque(at) >= end {
+            return false;
+        }
+        let rest = end - at;
+        // SAFETY: this CPU's scratch, as large as said; the helper checks the source.
+        let failed = unsafe {
+            let to = &raw mut (*whole).piece;
+            bpf_probe_read_user(to.cast(), at_most(rest, size_of::<Block>() as u64) as u32, at as *const _)
+        };
+        if failed != 0 {
+            ring::miss(Miss::UserRead);
+            return false;
+        }
+        if block_hints(rest, (at == start).into()) != 0 {
+            return true;
+        }
+        at += BLOCK_BYTES as u64;
+    }
+    ring::miss(Miss::LongEnvironment);
+    false
+}
+
+/// Whether the block in the scratch, with so many bytes of the environment from its beginning on, hints at a call.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn block_hints(rest: u64, first: u64) -> u64 {
+    let Some(whole) = CNI_SCRATCH.get_ptr(0) else { return 0 };
+    // SAFETY: this CPU's scratch. Any bytes are words.
+    if first != 0 && env::hints_at_start(unsafe { &(*whole).piece.block }) {
+        return 1;
+    }
+    for stretch in 0..STRETCHES {
+        if stretch * STRETCH_WORDS * 8 >= rest {
+            break;
+        }
+        if stretch_hints(stretch) != 0 {
+            return 1;
+        }
+    }
+    0
+}
+
+/// Whether one stretch of it does.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn stretch_hints(stretch: u64) -> u64 {
+    let Some(whole) = CNI_SCRATCH.get_ptr(0) else { return 0 };
+    // SAFETY: this CPU's scratch. Any bytes are words.
+    u64::from(env::hints(unsafe { &(*whole).piece.block }, stretch))
+}
+
+/// Goes on with the second step of `rules::env`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn environment_pieces(place: u64, end: u64) -> u64 {
+    env::go(Place(place), end, |place| environment_piece(place.0)).0
+}
+
+/// Reads the variable at a place and keeps its value, if it is one that is kept. Returns the bytes read, 0 for none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn environment_piece(place: u64) -> u64 {
+    let place = Place(place);
+    let Some(whole) = CNI_SCRATCH.get_ptr_mut(0) else { return 0 };
+    // SAFETY: this CPU's scratch; the piece is as large as said, and the helper checks the source.
+    let (len, head) = unsafe {
+        let piece = &raw mut (*whole).piece;
+        let len = bpf_probe_read_user_str(piece.cast(), PIECE_BYTES as u32, place.address() as *const _);
+        // Volatile, since the helper changes what looks like nobody does.
+        (len, ptr::read_volatile(piece.cast::<Head>()))
+    };
+    if len <= 0 {
+        return 0;
+    }
+    let len = len as u64;
+    if place.begins()
+        && let Some(key) = env::key(&head)
+    {
+        let name_bytes = key.text().len() as u64;
+        // SAFETY: as above.
+        unsafe {
+            let fixed = &raw mut (*whole).fixed;
+            if keep(whole, key, place.address().wrapping_add(name_bytes), len.wrapping_sub(1 + name_bytes)) {
+                (*fixed).cut |= key.bit();
+            }
+            (*fixed).found |= key.bit();
+        }
+    }
+    len
+}
+
 #[inline(always)]
 fn environment(task: *const TaskStruct) -> Option<(u64, u64)> {
     let memory = OFF_TASK_MM.probe(task)?;
     Some((OFF_MM_ENV_START.probe(memory)?, OFF_MM_ENV_END.probe(memory)?))
-}
-
-#[inline(always)]
-fn read(whole: *mut Whole, at: u64) -> Option<Read> {
-    // SAFETY: the piece is as large as said; the helper checks the source.
-    unsafe {
-        let piece = &raw mut (*whole).piece;
-        let len = bpf_probe_read_user_str(piece.cast(), PIECE_BYTES as u32, at as *const _);
-        // Volatile, since the helper changes what looks like nobody does.
-        (len > 0).then(|| Read { len: len as u64, head: ptr::read_volatile(piece.cast::<Head>()) })
-    }
 }
 
 /// Copies a value to its place. Whether it is longer than that.

@@ -1,18 +1,78 @@
-//! Looking for the variables of a CNI call in a program's environment, piece by piece.
+//! Looking for the variables of a CNI call in a program's environment, in two steps.
 //!
-//! A string helper reads at most one variable at a time, so a piece begins where a variable begins or, behind
-//! a variable longer than [`PIECE_BYTES`], in the middle of one: a key never lies across a border.
-//! The order of variables is random on every exec (libcni writes them from a Go map), so the walk goes on to
+//! Nearly every program is no plugin, so the first step only asks, block by block and eight bytes at once, whether
+//! a variable begins as `CNI_COMMAND` does ([`hints`]). Where one does, the second goes from variable to variable
+//! ([`walk`]). The order of variables is random on every exec (libcni writes them from a Go map), so both go on to
 //! the end.
+//!
+//! Both are cut into short loops, one in the other, each a function that the kernel verifies by itself: it follows
+//! every turn of a loop and compares it with all turns before.
 
 use super::verifier::opaque;
 
-/// Most bytes read at once, the NUL included: longer than any value that is kept, so that the length of such
-/// a value shows in one read.
+/// Bytes of an environment read at once by the first step.
+pub const BLOCK_BYTES: usize = 4_096;
+/// Bytes read behind a block, so that a name across its end shows.
+pub const BEHIND_BYTES: usize = 16;
+/// Blocks looked at. A runtime passes some KiB on; at a microsecond for each this bounds what a program with a huge
+/// environment pays at about 30 us.
+pub const BLOCKS_MAX: u32 = 32;
+/// Words asked about in one go.
+pub const STRETCH_WORDS: u64 = 64;
+/// Such stretches in a block.
+pub const STRETCHES: u64 = BLOCK_BYTES as u64 / 8 / STRETCH_WORDS;
+/// A block and what is behind it, as words in the order they lie in memory.
+pub type Block = [u64; (BLOCK_BYTES + BEHIND_BYTES) / 8];
+
+/// Most bytes of a variable read at once by the second step, the NUL included: longer than any value that is kept, so
+/// that the length of such a value shows in one read.
 pub const PIECE_BYTES: usize = 2_048;
-/// Pieces read of one environment. A runtime passes 6 to 60 variables on; at 30 to 40 ns for each this bounds
-/// what a program with a huge environment pays at about 20 us.
-pub const PIECES_MAX: u32 = 512;
+/// Pieces looked at in one go, and
+pub const PIECES_AT_ONCE: u32 = 16;
+/// how often, at 40 ns and more for each piece. A runtime passes 6 to 60 variables on.
+pub const GOES_MAX: u32 = 32;
+
+/// What `CNI_COMMAND=` begins with: one word.
+const HINT: u64 = u64::from_le_bytes(*b"CNI_COMM");
+
+/// Whether the first variable of an environment hints at a call.
+#[inline(always)]
+pub fn hints_at_start(block: &Block) -> bool {
+    u64::from_le(block[0]) == HINT
+}
+
+/// Whether a variable that follows a NUL in a stretch hints at a call. Words beyond the environment's end may hold
+/// anything: at worst the second step finds nothing.
+#[inline(always)]
+pub fn hints(block: &Block, stretch: u64) -> bool {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    let stretch = opaque(stretch);
+    if stretch >= STRETCHES {
+        return false;
+    }
+    let first = block.as_ptr().wrapping_add((stretch * STRETCH_WORDS) as usize);
+    let mut index = 0;
+    while index < STRETCH_WORDS as usize {
+        // SAFETY: inside the stretch, which is inside the block.
+        let word = u64::from_le(unsafe { first.add(index).read() });
+        // The highest bit of each byte that is 0, and of some that are 1 (Hacker's Delight, 6-1).
+        let mut zeros = word.wrapping_sub(LOW) & !word & (LOW << 7);
+        let mut left = 8;
+        while zeros != 0 && left > 0 {
+            // Bytes up to and with the lowest of them.
+            let behind = (((zeros & zeros.wrapping_neg()) - 1 & LOW).wrapping_mul(LOW) >> 56) & 15;
+            let name = first.cast::<u8>().wrapping_add(opaque(behind) as usize + index * 8);
+            // SAFETY: at most 15 bytes behind a word of the block, and BEHIND_BYTES more can be read.
+            if u64::from_le(unsafe { name.cast::<u64>().read_unaligned() }) == HINT {
+                return true;
+            }
+            zeros &= zeros - 1;
+            left -= 1;
+        }
+        index += 1;
+    }
+    false
+}
 
 /// A variable that is kept. All others are looked at and forgotten.
 #[repr(u32)]
@@ -113,15 +173,6 @@ const fn pattern(text: &str) -> (Head, Head) {
     )
 }
 
-/// What a string helper read: its result, which counts the NUL, and the piece's head.
-#[derive(Clone, Copy)]
-pub struct Read {
-    /// Bytes read, the NUL included; [`PIECE_BYTES`] when the string may go on.
-    pub len: u64,
-    /// First bytes of the piece.
-    pub head: Head,
-}
-
 /// How a walk ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Walked {
@@ -133,142 +184,74 @@ pub enum Walked {
     Unread,
 }
 
-/// Walks the environment between two addresses. `read` reads a piece; `found` is told a key, the address of its
-/// value, and the value's length in bytes (at least [`PIECE_BYTES`] less the key's when it is longer than a piece).
+/// Where a walk stands: the address of the next piece, and whether it goes on with the variable before it. One
+/// number, since that is what a function verified by itself can return; 0 = the last piece could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place(pub u64);
+
+impl Place {
+    const UNREAD: Place = Place(0);
+
+    /// The beginning of an environment.
+    #[inline(always)]
+    pub const fn start(address: u64) -> Place {
+        Place(address << 1)
+    }
+
+    /// Address of the next piece. User addresses have 57 bits at most.
+    #[inline(always)]
+    pub const fn address(self) -> u64 {
+        self.0 >> 1
+    }
+
+    /// Whether a variable begins here.
+    #[inline(always)]
+    pub const fn begins(self) -> bool {
+        self.0 & 1 == 0
+    }
+
+    /// The place behind a piece of so many bytes, the NUL included: [`PIECE_BYTES`] when the variable may go on, 0
+    /// when it could not be read. So a piece begins where a variable begins or in the middle of a long one: a key never
+    /// lies across a border.
+    #[inline(always)]
+    fn behind(self, len: u64) -> Place {
+        match len {
+            0 => Place::UNREAD,
+            // The helper put a NUL in place of the last byte of a string that goes on.
+            _ if len >= PIECE_BYTES as u64 => Place((self.address() + PIECE_BYTES as u64 - 1) << 1 | 1),
+            _ => Place((self.address() + len) << 1),
+        }
+    }
+}
+
+/// Looks at some pieces from a place on. `look` reads the one at a place and says how many bytes it has.
 #[inline(always)]
-pub fn walk(
-    start: u64,
-    end: u64,
-    mut read: impl FnMut(u64) -> Option<Read>,
-    mut found: impl FnMut(Key, u64, u64),
-) -> Walked {
-    let (mut at, mut continues) = (start, false);
-    for _ in 0..PIECES_MAX {
+pub fn go(mut place: Place, end: u64, mut look: impl FnMut(Place) -> u64) -> Place {
+    for _ in 0..PIECES_AT_ONCE {
+        if opaque(place.address()) >= end || place == Place::UNREAD {
+            break;
+        }
+        place = place.behind(look(place));
+    }
+    place
+}
+
+/// Walks the environment between two addresses. `go` is [`go`] with the same end.
+#[inline(always)]
+pub fn walk(start: u64, end: u64, mut go: impl FnMut(Place) -> Place) -> Walked {
+    let mut place = Place::start(start);
+    for _ in 0..GOES_MAX {
         // Hidden from the optimiser, which would otherwise count pieces by address.
-        if opaque(at) >= end {
+        if opaque(place.address()) >= end {
             return Walked::Whole;
         }
-        let Some(piece) = read(at) else { return Walked::Unread };
-        if !continues && let Some(key) = key(&piece.head) {
-            let name_bytes = key.text().len() as u64;
-            found(key, at + name_bytes, piece.len - 1 - name_bytes);
+        place = go(place);
+        if place == Place::UNREAD {
+            return Walked::Unread;
         }
-        continues = piece.len >= PIECE_BYTES as u64;
-        // The helper put a NUL in place of the last byte of a string that goes on.
-        at += if continues { PIECE_BYTES as u64 - 1 } else { piece.len };
     }
-    if at >= end { Walked::Whole } else { Walked::Cut }
+    if place.address() >= end { Walked::Whole } else { Walked::Cut }
 }
 
 #[cfg(test)]
-mod tests {
-    extern crate std;
-    use super::*;
-    use std::{format, string::String, vec, vec::Vec};
-
-    const BASE: u64 = 0x7ffd_0000;
-
-    /// The helper as the kernel has it: at most [`PIECE_BYTES`], NUL included.
-    fn helper(memory: &[u8], at: u64, stale: u64) -> Option<Read> {
-        let rest = memory.get((at - BASE) as usize..).filter(|rest| !rest.is_empty())?;
-        let text: Vec<u8> =
-            rest.iter().copied().take(PIECE_BYTES - 1).take_while(|byte| *byte != 0).collect();
-        let mut head = stale.to_ne_bytes().repeat(2);
-        for (place, byte) in head.iter_mut().zip(text.iter().chain([&0])) {
-            *place = *byte;
-        }
-        let word = |half: &[u8]| u64::from_ne_bytes(half.try_into().unwrap());
-        Some(Read { len: text.len() as u64 + 1, head: [word(&head[..8]), word(&head[8..])] })
-    }
-
-    fn scan(variables: &[String]) -> (Vec<(Key, String)>, Walked) {
-        let memory: Vec<u8> = variables.iter().flat_map(|text| text.bytes().chain([0])).collect();
-        let mut kept = vec![];
-        let walked = walk(
-            BASE,
-            BASE + memory.len() as u64,
-            |at| helper(&memory, at, u64::from_ne_bytes(*b"NETNS=xx")),
-            |key, at, len| {
-                let from = (at - BASE) as usize;
-                kept.push((key, String::from_utf8(memory[from..from + len as usize].to_vec()).unwrap()));
-            },
-        );
-        (kept, walked)
-    }
-
-    fn call() -> Vec<String> {
-        Key::ALL.iter().map(|key| format!("{}value of {key:?}", key.text())).collect()
-    }
-
-    #[test]
-    fn every_key_is_found_in_any_order_among_others() {
-        let mut random = 7_u64;
-        let mut next = |below: usize| {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (random >> 33) as usize % below
-        };
-        for _ in 0..200 {
-            let mut variables = call();
-            variables.extend((0..40).map(|at| format!("VAR_{at}={}", "x".repeat(next(90)))));
-            for at in (1..variables.len()).rev() {
-                variables.swap(at, next(at + 1));
-            }
-            let (mut kept, walked) = scan(&variables);
-            kept.sort_by_key(|(key, _)| *key as u32);
-            let expected: Vec<_> = Key::ALL.iter().map(|key| (*key, format!("value of {key:?}"))).collect();
-            assert_eq!((kept, walked), (expected, Walked::Whole));
-        }
-    }
-
-    #[test]
-    fn what_only_looks_like_a_key_is_none() {
-        for text in [
-            "CNI_COMMAND",
-            "CNI_COMMANDS=ADD",
-            "XCNI_COMMAND=ADD",
-            "CNI_PATH=/opt",
-            "CNI_",
-            "",
-            "TRACE=1",
-            "cni_command=ADD",
-            "CNI_CONTAINERID",
-            "A=CNI_COMMAND=ADD",
-            "CNI_",
-        ] {
-            let (kept, walked) = scan(&[text.into()]);
-            assert_eq!((kept, walked), (vec![], Walked::Whole), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn a_key_behind_a_long_variable_is_found_wherever_the_border_falls() {
-        // The long variable ends before, at and behind each border, and looks like keys all along.
-        for length in PIECE_BYTES - 20..PIECE_BYTES + 20 {
-            for pieces in 0..3 {
-                let long = "CNI_COMMAND=".repeat(pieces * PIECE_BYTES / 12) + &"y".repeat(length);
-                let (kept, walked) = scan(&[format!("LONG={long}"), "CNI_COMMAND=DEL".into()]);
-                assert_eq!((kept, walked), (vec![(Key::Command, "DEL".into())], Walked::Whole), "{length}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_value_longer_than_a_piece_tells_so_by_its_length() {
-        let (kept, _) = scan(&[format!("CNI_ARGS={}", "z".repeat(3 * PIECE_BYTES))]);
-        assert_eq!(kept.len(), 1);
-        assert_eq!(kept[0].1.len(), PIECE_BYTES - 1 - "CNI_ARGS=".len());
-    }
-
-    #[test]
-    fn an_environment_without_end_is_cut_and_one_that_cannot_be_read_says_so() {
-        let many: Vec<String> = (0..PIECES_MAX + 1).map(|at| format!("V{at}=")).collect();
-        assert_eq!(scan(&many).1, Walked::Cut);
-        assert_eq!(scan(&many[1..]).1, Walked::Whole);
-        assert_eq!(walk(BASE, BASE + 9, |_| None, |_, _, _| unreachable!()), Walked::Unread);
-    }
-
-    #[test]
-    fn no_key_is_longer_than_a_head() {
-        assert!(Key::ALL.iter().all(|key| key.text().len() <= size_of::<Head>()));
-    }
-}
+mod tests;

@@ -35,8 +35,6 @@ pub struct Counts {
     pub misses: Vec<(Miss, u64)>,
     /// Exact counts of spawns that were not sent in full. Numbers only grow.
     pub flood: Vec<(FloodKey, FloodCount)>,
-    /// Per program that is hooked.
-    pub programs: Vec<ProgramRuns>,
 }
 
 /// How often a program ran.
@@ -93,7 +91,7 @@ impl Counters {
         self.programs.dedup_by_key(|(name, _)| *name);
     }
 
-    /// Reads all counters.
+    /// Reads all counters but those of [`Counters::programs`].
     ///
     /// # Errors
     /// When the kernel refuses a look-up, which it does not in practice.
@@ -123,8 +121,12 @@ impl Counters {
             let (key, count) = row.map_err(failed)?;
             counts.flood.push((from_bytes(&key)?, from_bytes(&count)?));
         }
-        counts.programs = self.programs.iter().map(|(name, fd)| program_runs(name, fd)).collect();
         Ok(counts)
+    }
+
+    /// Reads how often each program ran. A file is opened for each of them, so less often than the rest.
+    pub fn programs(&self) -> Vec<ProgramRuns> {
+        self.programs.iter().map(|(name, fd)| program_runs(name, fd)).collect()
     }
 }
 

@@ -7,7 +7,7 @@ use super::ring::Rings;
 use super::symbols::resolver::World;
 use super::symbols::symboliser::Symboliser;
 use super::{Capture, CaptureError};
-use crate::attach::counters::{Counters, Counts};
+use crate::attach::counters::{Counters, Counts, ProgramRuns};
 use crate::decode;
 use crate::decode::fact::{self, Fact};
 use slowpod_ebpf::abi::{self, Header, Kind, Tally, flood::Flood, flood::FloodCount, flood::FloodKey};
@@ -20,6 +20,9 @@ use zerocopy::IntoBytes;
 pub const TICK: Duration = Duration::from_millis(100);
 /// How often the kernel's counters are read for losses.
 const COUNTERS_NS: u64 = 500_000_000;
+/// How often the programs' own statistics are read: they are for `/metrics`, and cost more than all else of an idle
+/// agent's second.
+const PROGRAMS_NS: u64 = 5_000_000_000;
 /// How long the end waits for the names of the last stacks.
 const LAST_NAMES: Duration = Duration::from_millis(300);
 /// Drains in a row before the records so far are handed on.
@@ -41,6 +44,7 @@ pub struct LiveSource {
     order: Order,
     clock: ClockWatch,
     counters_due_ns: u64,
+    programs_due_ns: u64,
     counted: Counted,
     intake: Capture,
     scratch: Vec<u8>,
@@ -52,6 +56,7 @@ pub struct LiveSource {
 #[derive(Default)]
 struct Counted {
     counts: Counts,
+    programs: Vec<ProgramRuns>,
     flood: HashMap<FloodKey, FloodCount>,
 }
 
@@ -63,6 +68,7 @@ impl LiveSource {
             order: Order::default(),
             clock: ClockWatch::default(),
             counters_due_ns: 0,
+            programs_due_ns: 0,
             counted: Counted::default(),
             intake: Capture::default(),
             scratch: Vec::new(),
@@ -123,6 +129,11 @@ impl LiveSource {
         &self.counted.counts
     }
 
+    /// How often each kernel program ran, when last read.
+    pub fn programs(&self) -> &[ProgramRuns] {
+        &self.counted.programs
+    }
+
     fn drain(&mut self, batch: &mut Vec<u8>) -> Result<u64, CaptureError> {
         let mut until_ns = clock::ktime_ns();
         for _ in 0..DRAINS_MAX {
@@ -152,6 +163,10 @@ impl LiveSource {
         if until_ns >= self.counters_due_ns {
             self.counters_due_ns = until_ns + COUNTERS_NS;
             self.read_counters();
+        }
+        if until_ns >= self.programs_due_ns {
+            self.programs_due_ns = until_ns + PROGRAMS_NS;
+            self.counted.programs = self.parts.counters.programs();
         }
         self.order.release(until_ns, batch);
         Ok(until_ns)

@@ -113,8 +113,10 @@ impl Recent {
                 packed,
             }));
         }
-        // A fresh vector: one storm's chunk must not keep its size for good.
-        self.open = keyframe.to_vec();
+        // The same vector, whose pages are in place; but one storm's chunk must not keep its size for good.
+        self.open.clear();
+        self.open.shrink_to(CHUNK_BYTES + CHUNK_BYTES / 4);
+        self.open.extend_from_slice(keyframe);
         self.open_from_ns = now_ns;
         self.open_until_ns = now_ns;
         self.open_records = 0;

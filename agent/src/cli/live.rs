@@ -14,8 +14,11 @@ pub enum Until {
     Interrupted,
 }
 
-/// How often the wait looks whether the agent is still well.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often progress is shown.
+const PROGRESS: Duration = Duration::from_millis(100);
+/// How often a wait that shows none looks whether the agent is still well; more often, it would cost an idle agent
+/// more than its other work.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Waits. Calls `progress` with the time gone, now and then.
 ///
@@ -27,11 +30,12 @@ pub fn wait(until: Until, agent: &Agent, mut progress: impl FnMut(Duration)) -> 
         let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
         let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
         let begun = tokio::time::Instant::now();
+        let look = if matches!(until, Until::Passed(_)) { PROGRESS } else { LOOK };
         loop {
             tokio::select! {
                 _ = terminate.recv() => return Ok(()),
                 _ = interrupt.recv() => return Ok(()),
-                () = tokio::time::sleep(LOOK) => {}
+                () = tokio::time::sleep(look) => {}
             }
             progress(begun.elapsed());
             let over = matches!(until, Until::Passed(span) if begun.elapsed() >= span);

@@ -45,7 +45,8 @@ pub fn until_nul(bytes: &[u8]) -> &[u8] {
 
 /// Whether `list`, words separated by single spaces, holds `word`.
 pub fn is_listed(list: &str, word: &[u8]) -> bool {
-    list.split(' ').any(|entry| entry.as_bytes() == word)
+    // Over bytes: searching text for a character takes several times as long.
+    list.as_bytes().split(|byte| *byte == b' ').any(|entry| entry == word)
 }
 
 /// Longest text of a comm: 15 bytes, each of which may become `\xNN`.

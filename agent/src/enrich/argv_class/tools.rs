@@ -4,7 +4,8 @@
 
 use super::iproute;
 use super::shape::{Flags, Interpreter, List, Shape, Words, Wrapper};
-use crate::enrich::text::is_listed;
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
 /// One row.
 struct Tool {
@@ -18,8 +19,20 @@ pub(super) fn shape(name: &[u8]) -> Option<&'static Shape> {
     // Names that end in a version: python3.11, containerd-shim-runc-v2, bash5.
     let version = name.iter().rev().take_while(|byte| byte.is_ascii_digit() || **byte == b'.').count();
     let stem = &name[..name.len() - version];
-    let named = |rows: &'static [Tool], name| rows.iter().find(|tool| is_listed(tool.names, name));
-    named(TOOLS, name).or_else(|| named(VERSIONED, stem)).map(|tool| &tool.shape)
+    TOOLS_BY_NAME.get(name).or_else(|| VERSIONED_BY_NAME.get(stem)).copied()
+}
+
+/// The tables below by name: every exec is looked up, and a list of two hundred names read for each would cost more
+/// than all else that is done with it.
+static TOOLS_BY_NAME: LazyLock<ByName> = LazyLock::new(|| by_name(TOOLS));
+static VERSIONED_BY_NAME: LazyLock<ByName> = LazyLock::new(|| by_name(VERSIONED));
+
+type ByName = HashMap<&'static [u8], &'static Shape>;
+
+fn by_name(rows: &'static [Tool]) -> ByName {
+    let names =
+        |tool: &'static Tool| tool.names.split_ascii_whitespace().map(|name| (name.as_bytes(), &tool.shape));
+    rows.iter().flat_map(names).collect()
 }
 
 /// Whether one file is many commands, told apart by `argv[0]` or by the first argument.
