@@ -4,8 +4,6 @@
 
 use super::iproute;
 use super::shape::{Flags, Interpreter, List, Shape, Words, Wrapper};
-use std::collections::HashMap;
-use std::sync::LazyLock;
 
 /// One row.
 struct Tool {
@@ -19,20 +17,76 @@ pub(super) fn shape(name: &[u8]) -> Option<&'static Shape> {
     // Names that end in a version: python3.11, containerd-shim-runc-v2, bash5.
     let version = name.iter().rev().take_while(|byte| byte.is_ascii_digit() || **byte == b'.').count();
     let stem = &name[..name.len() - version];
-    TOOLS_BY_NAME.get(name).or_else(|| VERSIONED_BY_NAME.get(stem)).copied()
+    named(TOOLS, &TOOLS_BY_NAME, name).or_else(|| named(VERSIONED, &VERSIONED_BY_NAME, stem))
 }
 
-/// The tables below by name: every exec is looked up, and a list of two hundred names read for each would cost more
-/// than all else that is done with it.
-static TOOLS_BY_NAME: LazyLock<ByName> = LazyLock::new(|| by_name(TOOLS));
-static VERSIONED_BY_NAME: LazyLock<ByName> = LazyLock::new(|| by_name(VERSIONED));
+/// A name, and the row of its table that has it.
+type Named = (&'static [u8], usize);
 
-type ByName = HashMap<&'static [u8], &'static Shape>;
+/// The tables below by name, made by the compiler: every exec is looked up, and reading two hundred names for each
+/// would cost more than all else that is done with it.
+static TOOLS_BY_NAME: [Named; names(TOOLS)] = by_name(TOOLS);
+static VERSIONED_BY_NAME: [Named; names(VERSIONED)] = by_name(VERSIONED);
 
-fn by_name(rows: &'static [Tool]) -> ByName {
-    let names =
-        |tool: &'static Tool| tool.names.split_ascii_whitespace().map(|name| (name.as_bytes(), &tool.shape));
-    rows.iter().flat_map(names).collect()
+fn named(rows: &'static [Tool], by_name: &[Named], name: &[u8]) -> Option<&'static Shape> {
+    let found = by_name.binary_search_by(|(known, _)| (*known).cmp(name)).ok()?;
+    Some(&rows[by_name[found].1].shape)
+}
+
+/// How many names a table has.
+const fn names(rows: &[Tool]) -> usize {
+    let (mut row, mut count) = (0, 0);
+    while row < rows.len() {
+        let mut rest = rows[row].names.as_bytes();
+        while !rest.is_empty() {
+            (_, rest) = first_name(rest);
+            count += 1;
+        }
+        row += 1;
+    }
+    count
+}
+
+const fn by_name<const N: usize>(rows: &'static [Tool]) -> [Named; N] {
+    let mut sorted: [Named; N] = [(b"", 0); N];
+    let (mut row, mut count) = (0, 0);
+    while row < rows.len() {
+        let mut rest = rows[row].names.as_bytes();
+        while !rest.is_empty() {
+            let name;
+            (name, rest) = first_name(rest);
+            let mut at = count;
+            while at > 0 && is_before(name, sorted[at - 1].0) {
+                sorted[at] = sorted[at - 1];
+                at -= 1;
+            }
+            sorted[at] = (name, row);
+            count += 1;
+        }
+        row += 1;
+    }
+    sorted
+}
+
+/// The first word of a list, and what follows the space behind it.
+const fn first_name(list: &[u8]) -> (&[u8], &[u8]) {
+    let mut len = 0;
+    while len < list.len() && list[len] != b' ' {
+        len += 1;
+    }
+    let (name, rest) = list.split_at(len);
+    (name, if rest.is_empty() { rest } else { rest.split_at(1).1 })
+}
+
+const fn is_before(one: &[u8], other: &[u8]) -> bool {
+    let mut at = 0;
+    while at < one.len() && at < other.len() {
+        if one[at] != other[at] {
+            return one[at] < other[at];
+        }
+        at += 1;
+    }
+    one.len() < other.len()
 }
 
 /// Whether one file is many commands, told apart by `argv[0]` or by the first argument.
@@ -230,7 +284,7 @@ static STRACE: Wrapper =
 static LOADER: Wrapper =
     Wrapper { valued: "", valued_longs: "--library-path --argv0 --preload --audit", operands: 0 };
 
-static TOOLS: &[Tool] = &[
+const TOOLS: &[Tool] = &[
     // Packet filters and addresses.
     Tool { names: "ip", shape: Shape::Objects(&iproute::IP) },
     Tool { names: "tc", shape: Shape::Objects(&iproute::TC) },
@@ -265,7 +319,7 @@ static TOOLS: &[Tool] = &[
     // The host.
     Tool {
         names: "\
-            systemctl loginctl machinectl networkctl resolvectl busctl  udevadm timedatectl \
+            systemctl loginctl machinectl networkctl resolvectl busctl udevadm timedatectl \
             hostnamectl",
         shape: Shape::Words(&SYSTEMCTL),
     },
@@ -314,7 +368,7 @@ static TOOLS: &[Tool] = &[
 ];
 
 /// Tools whose names may end in a version; the names here are what is left without it.
-static VERSIONED: &[Tool] = &[
+const VERSIONED: &[Tool] = &[
     Tool {
         names: "\
         containerd-shim-runc-v containerd-shim containerd-shim-runsc-v containerd-shim-kata-v",
@@ -325,3 +379,21 @@ static VERSIONED: &[Tool] = &[
     Tool { names: "perl ruby lua", shape: Shape::Interpreter(&PERL) },
     Tool { names: "php", shape: Shape::Interpreter(&PHP) },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_found_in_its_own_row() {
+        for (rows, by_name) in [(TOOLS, &TOOLS_BY_NAME[..]), (VERSIONED, &VERSIONED_BY_NAME[..])] {
+            for (row, tool) in rows.iter().enumerate() {
+                for name in tool.names.split(' ') {
+                    let found = by_name.binary_search_by(|(known, _)| (*known).cmp(name.as_bytes()));
+                    assert_eq!(found.map(|at| by_name[at].1), Ok(row), "{name:?}");
+                }
+            }
+            assert!(by_name.is_sorted_by(|one, other| one.0 < other.0), "each name once");
+        }
+    }
+}
