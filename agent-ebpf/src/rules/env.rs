@@ -45,33 +45,50 @@ pub fn hints_at_start(block: &Block) -> bool {
 /// anything: at worst the second step finds nothing.
 #[inline(always)]
 pub fn hints(block: &Block, stretch: u64) -> bool {
-    const LOW: u64 = 0x0101_0101_0101_0101;
     let stretch = opaque(stretch);
     if stretch >= STRETCHES {
         return false;
     }
     let first = block.as_ptr().wrapping_add((stretch * STRETCH_WORDS) as usize);
-    let mut index = 0;
-    while index < STRETCH_WORDS as usize {
+    for index in 0..STRETCH_WORDS as usize {
         // SAFETY: inside the stretch, which is inside the block.
         let word = u64::from_le(unsafe { first.add(index).read() });
-        // The highest bit of each byte that is 0, and of some that are 1 (Hacker's Delight, 6-1).
-        let mut zeros = word.wrapping_sub(LOW) & !word & (LOW << 7);
-        let mut left = 8;
-        while zeros != 0 && left > 0 {
-            // Bytes up to and with the lowest of them.
-            let behind = (((zeros & zeros.wrapping_neg()) - 1 & LOW).wrapping_mul(LOW) >> 56) & 15;
-            let name = first.cast::<u8>().wrapping_add(opaque(behind) as usize + index * 8);
-            // SAFETY: at most 15 bytes behind a word of the block, and BEHIND_BYTES more can be read.
-            if u64::from_le(unsafe { name.cast::<u64>().read_unaligned() }) == HINT {
-                return true;
-            }
-            zeros &= zeros - 1;
-            left -= 1;
+        let ends = zero_bytes(word);
+        if ends == 0 {
+            continue;
         }
-        index += 1;
+        // SAFETY: behind the last word of the block there are BEHIND_BYTES more.
+        let next = u64::from_le(unsafe { first.add(index + 1).read() });
+        let behind = word >> 8 | next << 56;
+        // Few variables begin with a C.
+        let begins = ends & zero_bytes(behind ^ (LOW * b'C' as u64));
+        if begins != 0 && hinted(begins, word, next) {
+            return true;
+        }
     }
     false
+}
+
+/// Whether the eight bytes behind one of the marked bytes of `word` are the hint.
+#[inline(always)]
+fn hinted(marked: u64, word: u64, next: u64) -> bool {
+    for byte in 1..=8 {
+        // The last shift of `word` in two, since one by all its bits is none.
+        let behind = word >> (8 * byte - 8) >> 8 | next << (64 - 8 * byte);
+        if opaque(marked) >> (8 * byte - 1) & 1 != 0 && behind == HINT {
+            return true;
+        }
+    }
+    false
+}
+
+/// One in each byte.
+const LOW: u64 = 0x0101_0101_0101_0101;
+
+/// The highest bit of each byte that is 0, and of a 1 that follows such a byte (Hacker's Delight, 6-1).
+#[inline(always)]
+const fn zero_bytes(word: u64) -> u64 {
+    word.wrapping_sub(LOW) & !word & (LOW << 7)
 }
 
 /// A variable that is kept. All others are looked at and forgotten.
