@@ -76,6 +76,8 @@ pub fn start(options: Options) -> Result<Agent, Failure> {
     let mut source = LiveSource::new(Parts {
         rings: attached.rings,
         counters: attached.counters,
+        threads: attached.threads,
+        sampler: attached.sampler,
         argv_mode: options.argv_mode,
     });
     let name = options.node_name.clone().or_else(|| std::env::var("NODE_NAME").ok());
@@ -170,6 +172,7 @@ fn run(
     let mut sweep_due_ns = 0;
     loop {
         let last = stop.load(Ordering::Relaxed);
+        source.listen(hub.demand().hz());
         batch.clear();
         let until_ns = if last { source.finish(&mut batch) } else { source.read(&mut batch)? };
         if let Some(tape) = &mut tape {

@@ -19,6 +19,7 @@ pub mod capture;
 pub mod cli;
 pub mod client;
 pub mod decode;
+pub mod demand;
 pub mod enrich;
 pub mod failure;
 pub mod findings;

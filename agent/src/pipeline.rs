@@ -7,6 +7,7 @@ use crate::capture::recent::{Bounds, Excerpt, Recent, Size};
 use crate::capture::{CaptureError, Progress, Source};
 use crate::decode;
 use crate::decode::fact::{self, Fact};
+use crate::demand::Demand;
 use crate::enrich::ProcId;
 use crate::fold::{Limits, Snapshot, State, Window, loss::Loss, totals::Totals};
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ pub const PULSE_NS: u64 = 1_000_000_000;
 
 /// What the live loop and its readers share.
 pub struct Hub {
+    demand: Arc<Demand>,
     recent: Mutex<Recent>,
     pulse: Mutex<Arc<Pulse>>,
 }
@@ -71,12 +73,17 @@ pub struct ProgramCost {
 impl Hub {
     /// A hub with an empty recorder.
     pub fn new(bounds: Bounds) -> Self {
-        Hub { recent: Mutex::new(Recent::new(bounds)), pulse: Mutex::default() }
+        Hub { demand: Arc::default(), recent: Mutex::new(Recent::new(bounds)), pulse: Mutex::default() }
     }
 
     /// Sums and sizes as of a moment ago.
     pub fn pulse(&self) -> Arc<Pulse> {
         lock(&self.pulse).clone()
+    }
+
+    /// Who wants CPU samples more often.
+    pub fn demand(&self) -> &Arc<Demand> {
+        &self.demand
     }
 
     /// What a window's answer is folded from. Holds the recorder for the copy of one open chunk at most.

@@ -65,7 +65,7 @@ fn a_sample_of_an_unknown_kind_or_cause_is_counted_as_garbled() {
     let scene = Scene::parse("profile", "process proxy pid=100\nsample proxy off_cpu 1ms cause=disk");
     let begun = scene.records.len() - size_of::<slowpod_ebpf::abi::sample::Sample>();
     // `kind` and `cause` lie behind header, task and six words.
-    for at in [80, 84] {
+    for at in [88, 92] {
         let mut records = scene.records.clone();
         records[begun + at] = 99;
         let snapshot = fold(&mut Records::new(&records, 100), Window::ALL);

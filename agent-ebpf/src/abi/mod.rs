@@ -17,6 +17,7 @@ pub mod settings;
 pub mod spawn;
 pub mod split;
 pub mod stack;
+pub mod threads;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -203,11 +204,13 @@ pub enum Miss {
     UserRead = 5,
     /// An environment was longer than what is looked at: a CNI call may have been named behind that.
     LongEnvironment = 6,
+    /// Two living threads of ids that fall on one slot: the sums of one of them were given up.
+    ThreadSlotShared = 7,
 }
 
 impl Miss {
     /// All reasons, in numeric order.
-    pub const ALL: [Miss; 7] = [
+    pub const ALL: [Miss; 8] = [
         Miss::TaskTableFull,
         Miss::ProcessTableFull,
         Miss::StackTableFull,
@@ -215,6 +218,7 @@ impl Miss {
         Miss::StackWalk,
         Miss::UserRead,
         Miss::LongEnvironment,
+        Miss::ThreadSlotShared,
     ];
     /// Slots in the `MISSES` array.
     pub const SLOTS: usize = 16;
@@ -229,6 +233,7 @@ impl Miss {
             Miss::StackWalk => "stack_walk",
             Miss::UserRead => "user_read",
             Miss::LongEnvironment => "long_environment",
+            Miss::ThreadSlotShared => "thread_slot_shared",
         }
     }
 }

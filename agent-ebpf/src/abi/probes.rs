@@ -62,6 +62,8 @@ pub enum Hook {
     Kprobe(&'static str),
     /// Return of a kernel function, likewise.
     Kretprobe(&'static str),
+    /// A timer on each CPU (perf event `cpu-clock`), at a rate that can be changed.
+    CpuClock,
 }
 
 const fn program(name: &'static str, hook: Hook) -> Program {
@@ -238,6 +240,16 @@ pub const PROBES: &[Probe] = &[
             name: "sock_recv_length",
             programs: &[program("netlink_recv_length", Hook::TpBtf("sock_recv_length"))],
             fields: &["OFF_SK_PROTOCOL", "OFF_SK_FAMILY", "OFF_REGS_SYSCALL", "OFF_REGS_ARG1"],
+        }],
+    },
+    Probe {
+        name: "sample",
+        gives: "there are no CPU profiles",
+        need: Need::Optional,
+        rungs: &[Rung {
+            name: "perf event cpu-clock",
+            programs: &[program("cpu_sample", Hook::CpuClock)],
+            fields: &["OFF_TASK_PID"],
         }],
     },
     Probe {

@@ -1,4 +1,7 @@
-//! What threads did or waited for, with their stacks, counted in the kernel and drained about once a second.
+//! What threads did or waited for, with their stacks.
+//!
+//! The kernel sends one record for each tick of a CPU's timer and for each long wait; the agent sums what is alike
+//! over about a second, so that the flight recorder holds a row per second in place of each happening.
 
 use super::{COMM_BYTES, Header, Task};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -34,15 +37,15 @@ impl SampleKind {
     }
 }
 
-/// Everything of one kind that one thread did with the same stacks since the last drain.
+/// What one thread did, or those of a process with the same name and the same stacks did together.
 ///
 /// `value_ns` is the weight: samples taken at different rates add up, and so do waits of any length.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Sample {
-    /// `header.ktime_ns` is when the row was drained: what it counts ended within the second before.
+    /// `header.ktime_ns` is the instant it happened, or a wait ended; of a sum, when the sum was closed.
     pub header: Header,
-    /// The thread.
+    /// The thread; in a sum, one of them.
     pub task: Task,
     /// The cgroup it ran in.
     pub cgroup_id: u64,
@@ -55,8 +58,10 @@ pub struct Sample {
     pub count: u64,
     /// How long, together: ticks times their period, or the waits' lengths.
     pub value_ns: u64,
-    /// [`SampleKind::OnCpu`]: what one tick stands for. 0 for the others.
+    /// [`SampleKind::OnCpu`]: what one tick stands for; 0 in a sum over ticks of different rates, and for the others.
     pub period_ns: u64,
+    /// When the first of what it counts began (monotonic ns).
+    pub begun_ns: u64,
     /// A [`SampleKind`] as a number.
     pub kind: u32,
     /// [`SampleKind::OffCpu`]: a [`super::split::Cause`] number. 0 for the others.
@@ -68,7 +73,7 @@ pub struct Sample {
     /// The thread's name.
     pub comm: [u8; COMM_BYTES],
 }
-const _: () = assert!(size_of::<Sample>() == 112);
+const _: () = assert!(size_of::<Sample>() == 120);
 
 /// A wait that had not ended when the row was drained: the part of it up to then that no earlier row holds.
 pub const FLAG_GOES_ON: u32 = 1;

@@ -6,6 +6,11 @@
 pub const LIFE_RING_BYTES: u32 = 4 << 20;
 /// Bytes of the ring for netlink: its own, so that a netlink storm cannot hide an exec storm.
 pub const NETLINK_RING_BYTES: u32 = 4 << 20;
+/// Bytes of the ring for samples, and for the stacks they name: 8,000 samples, a second of all CPUs of a large node at
+/// the highest rate.
+pub const SAMPLES_RING_BYTES: u32 = 1 << 20;
+/// An absence from the CPU shorter than this is only summed, per thread: it gets no record and no stacks.
+pub const AWAY_MIN_NS: u64 = 1_000_000;
 /// Past this fill, in percent, of the life ring the kernel only counts most spawns.
 pub const FLOOD_MARK_PERCENT: u64 = 60;
 /// While it only counts: one spawn in this many still goes out in full.
@@ -49,6 +54,8 @@ pub mod globals {
     pub const RECEIVE_CALLS: &str = "SET_RECEIVE_CALLS";
     /// u32: 1 = take user and kernel stacks of spawners.
     pub const SPAWN_STACKS: &str = "SET_SPAWN_STACKS";
+    /// u64: [`super::AWAY_MIN_NS`], or what was chosen in its place.
+    pub const AWAY_MIN_NS: &str = "SET_AWAY_MIN_NS";
     /// [u8; 512]: what each syscall number may block on, as [`crate::rules::cause::Call`] numbers.
     pub const SYSCALL_CLASS: &str = "SET_SYSCALL_CLASS";
 }

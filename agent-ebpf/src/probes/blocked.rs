@@ -36,6 +36,42 @@ pub fn cause(task: *const TaskStruct) -> Cause {
     cause::cause(&Blocked { in_iowait: false, in_syscall, call, file, detail })
 }
 
+/// Why `task` was away, told as it comes back: its entry into the kernel is still on its stack. Its memory is
+/// not at hand, so a poll on one descriptor stays a poll.
+#[inline(always)]
+pub fn cause_of_returning(task: *const TaskStruct) -> Cause {
+    if in_iowait(task).unwrap_or(false) {
+        return Cause::Disk;
+    }
+    let Some(regs) = entry_regs(task) else { return Cause::Other };
+    let Some(number) = OFF_REGS_SYSCALL.of(regs) else { return Cause::Other };
+    let in_syscall = number >= 0;
+    let call = if in_syscall { settings::call_class(number as u32) } else { Call::Unknown };
+    let (file, detail) = match call {
+        Call::Descriptor => (file_kind(task, first(regs)), 0),
+        Call::Fcntl => fcntl(task, regs),
+        Call::Poll => (FileKind::Unknown, second(regs) & 0xffff_ffff),
+        Call::Select => (FileKind::Unknown, first(regs)),
+        _ => (FileKind::Unknown, 0),
+    };
+    cause::cause(&Blocked { in_iowait: false, in_syscall, call, file, detail })
+}
+
+/// Whether `task`, the running thread, is about to wait for a lock or a child: rarely, and then for long.
+#[inline(always)]
+pub fn is_for_long(task: *const TaskStruct) -> bool {
+    let Some(regs) = entry_regs(task) else { return false };
+    let number = OFF_REGS_SYSCALL.of(regs).unwrap_or(-1);
+    if number < 0 {
+        return false;
+    }
+    match settings::call_class(number as u32) {
+        Call::Flock | Call::Wait => true,
+        Call::Fcntl => cause::fcntl_waits(second(regs)),
+        _ => false,
+    }
+}
+
 #[inline(always)]
 fn in_iowait(task: *const TaskStruct) -> Option<bool> {
     let byte = OFF_TASK_IN_IOWAIT.of(task)?;

@@ -1,8 +1,10 @@
 //! The kernel programs: one file per probe, with the names of `abi/`. Beside them, what they share:
 //! `kernel` (fields of kernel structures), `settings`, `tables` (what is kept per thread and per process),
-//! `ring` (submitting and counting losses), `blocked` (why a thread went to sleep), `messages` (netlink messages in
+//! `ring` (submitting and counting losses), `threads` (a slot for every
+//! thread), `away` (long absences from the CPU), `blocked` (why a thread went to sleep), `messages` (netlink messages in
 //! their sender's memory) and `text` (copying paths).
 
+mod away;
 mod blocked;
 mod cgroup;
 mod cni;
@@ -14,9 +16,11 @@ mod messages;
 mod netlink;
 mod reap;
 mod ring;
+mod sample;
 mod settings;
 mod spawn;
 mod split;
 mod stack;
 mod tables;
 mod text;
+mod threads;

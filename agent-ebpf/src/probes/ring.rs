@@ -8,7 +8,7 @@ use aya_ebpf::{
 use core::slice;
 use slowpod_ebpf::abi::{
     Header, Kind, Miss, Tally,
-    settings::{LIFE_RING_BYTES, NETLINK_RING_BYTES, WAKE_MARK_PERCENT},
+    settings::{LIFE_RING_BYTES, NETLINK_RING_BYTES, SAMPLES_RING_BYTES, WAKE_MARK_PERCENT},
 };
 
 use super::settings;
@@ -17,6 +17,8 @@ use super::settings;
 static LIFE: RingBuf = RingBuf::with_byte_size(LIFE_RING_BYTES, 0);
 #[map]
 static NETLINK: RingBuf = RingBuf::with_byte_size(NETLINK_RING_BYTES, 0);
+#[map]
+static SAMPLES: RingBuf = RingBuf::with_byte_size(SAMPLES_RING_BYTES, 0);
 #[map]
 static TALLY: PerCpuArray<Tally> = PerCpuArray::with_max_entries(Kind::KERNEL_SLOTS as u32, 0);
 #[map]
@@ -30,6 +32,7 @@ const RECORD_OVERHEAD_BYTES: u64 = 8;
 pub enum Ring {
     Life,
     Netlink,
+    Samples,
 }
 
 impl Ring {
@@ -38,6 +41,7 @@ impl Ring {
         match self {
             Ring::Life => &LIFE,
             Ring::Netlink => &NETLINK,
+            Ring::Samples => &SAMPLES,
         }
     }
 
@@ -46,6 +50,7 @@ impl Ring {
         match self {
             Ring::Life => settings::SET_LIFE_RING_BYTES.load(),
             Ring::Netlink => settings::SET_NETLINK_RING_BYTES.load(),
+            Ring::Samples => u64::from(SAMPLES_RING_BYTES),
         }
     }
 
@@ -89,6 +94,7 @@ records! {
     Reap: slowpod_ebpf::abi::reap::Reap,
     NetlinkError: slowpod_ebpf::abi::netlink::NetlinkError,
     CgroupMove: slowpod_ebpf::abi::cgroup::CgroupMove,
+    Sample: slowpod_ebpf::abi::sample::Sample,
 }
 
 /// Header of a record of a fixed size.

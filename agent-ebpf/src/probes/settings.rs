@@ -4,7 +4,7 @@ use aya_ebpf::Global;
 use core::ptr;
 use slowpod_ebpf::rules::verifier::opaque;
 use slowpod_ebpf::{
-    abi::settings::{LIFE_RING_BYTES, NETLINK_RING_BYTES, SYSCALL_SLOTS},
+    abi::settings::{AWAY_MIN_NS, LIFE_RING_BYTES, NETLINK_RING_BYTES, SYSCALL_SLOTS},
     rules::cause::Call,
 };
 
@@ -26,6 +26,8 @@ pub static SET_HAVE_PT_REGS: Global<u32> = Global::new(0);
 pub static SET_SWITCH_HAS_STATE: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub static SET_SPAWN_STACKS: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+pub static SET_AWAY_MIN_NS: Global<u64> = Global::new(AWAY_MIN_NS);
 #[unsafe(no_mangle)]
 pub static SET_SEND_CALLS: Global<[u32; 5]> = Global::new([u32::MAX; 5]);
 #[unsafe(no_mangle)]

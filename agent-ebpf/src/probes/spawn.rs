@@ -18,7 +18,7 @@ use super::{
     },
     ring::{self, Ring},
     settings,
-    stack::{self, Side},
+    stack::{self, Place, Side},
     tables::{self, RUNNABLE},
 };
 
@@ -65,7 +65,7 @@ fn new_process(ctx: &BtfTracePointContext, mut born: Born, who: Task) {
     if detail {
         let (mut user_stack, mut kernel_stack) = (0, 0);
         if settings::SET_SPAWN_STACKS.load() != 0 {
-            user_stack = stack::id(ctx, spawner, Side::User, born.now);
+            user_stack = stack::id(ctx, Place::LIFE, spawner, Side::User, born.now);
             kernel_stack = stack::of_spawning_kernel(ctx, born.spawner, spawner, born.now);
         }
         // A spawn that found the ring full is one of which nothing is sent.

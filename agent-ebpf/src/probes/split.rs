@@ -5,6 +5,7 @@ use slowpod_ebpf::abi::split::{CAUSES, Cause};
 use slowpod_ebpf::rules::verifier::at_most;
 
 use super::{
+    away::{self, Knew, Leaves},
     blocked, exit,
     kernel::{
         OFF_CFS_RQ_RQ, OFF_RQ_CLOCK, OFF_TASK_CFS_RQ, OFF_TASK_LAST_ARRIVAL, OFF_TASK_LAST_QUEUED,
@@ -28,68 +29,93 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
     let prev: *const TaskStruct = ctx.arg(1);
     let next: *const TaskStruct = ctx.arg(2);
     let Some(running) = tables::running() else { return 0 };
-    let mut now = 0;
+    let now = now_ns();
+    let how = how(&ctx, prev);
     let key = address(prev);
+    let mut tracked = None;
     if (running.key != key || running.tracked != 0)
         && let Some(row) = tables::task(key)
     {
-        now = now_ns();
         if row.state != ON_CPU {
-            enter(row, prev, now.wrapping_sub(ran_unseen_ns(row, prev, now)));
+            let came = now.wrapping_sub(ran_unseen_ns(row, prev, now));
+            enter(row, prev, queued_ns(row, prev, came), came);
         }
-        leave(&ctx, prev, row, now);
+        tracked = Some(leave(prev, row, how, now));
     }
+    away::left(&ctx, prev, how, tracked, now);
     let key = address(next);
     *running = Running { key, tracked: 0 };
     // The idle task has pid 0.
-    if OFF_TASK_PID.of(next).unwrap_or(0) == 0 {
+    let tid = OFF_TASK_PID.of(next).unwrap_or(0);
+    if tid == 0 {
+        return 0;
+    }
+    let knew = away::came(next, tid, now);
+    if let Knew::Untracked = knew {
         return 0;
     }
     if let Some(row) = tables::task(key) {
-        if now == 0 {
-            now = now_ns();
-        }
-        if row.state == ON_CPU {
-            leave_unseen(row, next, now);
-        }
-        enter(row, next, now);
+        let queued = match knew {
+            Knew::Tracked { queued_ns } if row.state != ON_CPU => queued_ns,
+            _ => {
+                if row.state == ON_CPU {
+                    leave_unseen(row, next, now);
+                }
+                queued_ns(row, next, now)
+            }
+        };
+        enter(row, next, queued, now);
         running.tracked = 1;
     }
     0
 }
 
-/// `prev` leaves the CPU.
+/// Why `prev` leaves the CPU.
 #[inline(always)]
-fn leave(ctx: &BtfTracePointContext, prev: *const TaskStruct, row: &mut TaskRow, now: u64) {
-    row.split.on_cpu_ns += now.wrapping_sub(row.since_ns);
-    row.since_ns = now;
+fn how(ctx: &BtfTracePointContext, prev: *const TaskStruct) -> Leaves {
     let state = if settings::SET_SWITCH_HAS_STATE.load() != 0 {
         ctx.arg::<u32>(3)
     } else {
         OFF_TASK_STATE.of(prev).unwrap_or(0)
     };
     if state & TASK_DEAD != 0 {
-        exit::thread_ended(prev, address(prev), row, now);
-        return;
+        return Leaves::ForGood;
     }
     let preempted = ctx.arg::<u8>(0) != 0;
-    if preempted || state == 0 {
-        row.state = RUNNABLE;
-        return;
+    if preempted || state == 0 { Leaves::Preempted } else { Leaves::Blocked }
+}
+
+/// `prev` leaves the CPU. Returns why it blocks, if it does.
+#[inline(always)]
+fn leave(prev: *const TaskStruct, row: &mut TaskRow, how: Leaves, now: u64) -> Cause {
+    row.split.on_cpu_ns += now.wrapping_sub(row.since_ns);
+    row.since_ns = now;
+    match how {
+        Leaves::ForGood => {
+            exit::thread_ended(prev, address(prev), row, now);
+            return Cause::Other;
+        }
+        Leaves::Preempted => {
+            row.state = RUNNABLE;
+            return Cause::Other;
+        }
+        Leaves::Blocked => {}
     }
     row.state = BLOCKED;
-    row.cause = blocked::cause(prev) as u32;
+    let cause = blocked::cause(prev);
+    row.cause = cause as u32;
     row.queue_mark_ns = match settings::SET_USE_SCHED_INFO.load() {
         0 => 0,
         _ => OFF_TASK_RUN_DELAY.of(prev).unwrap_or(0),
     };
+    cause
 }
 
-/// `next` gets the CPU.
+/// `next` gets the CPU, after so long in a run queue.
 #[inline(always)]
-fn enter(row: &mut TaskRow, next: *const TaskStruct, now: u64) {
+fn enter(row: &mut TaskRow, next: *const TaskStruct, queued: u64, now: u64) {
     let away = now.wrapping_sub(row.since_ns);
-    let queued = if row.state == BLOCKED { at_most(queued_ns(row, next, now), away) } else { away };
+    let queued = if row.state == BLOCKED { at_most(queued, away) } else { away };
     row.split.runnable_ns += queued;
     let cause = at_most(u64::from(row.cause), CAUSES as u64 - 1) as usize;
     row.split.blocked_ns[cause] += away.wrapping_sub(queued);
@@ -142,13 +168,17 @@ fn queued_ns(row: &TaskRow, next: *const TaskStruct, now: u64) -> u64 {
 #[inline(always)]
 fn sched_info_queued_ns(row: &TaskRow, next: *const TaskStruct) -> Option<u64> {
     let moved = OFF_TASK_RUN_DELAY.of(next)?.wrapping_sub(row.queue_mark_ns);
-    let last_queued = OFF_TASK_LAST_QUEUED.of(next)?;
-    if last_queued == 0 {
-        return Some(moved);
+    Some(moved.wrapping_add(queue_wait_ns(next)))
+}
+
+/// How long `next`, which gets the CPU now, was in this CPU's run queue, by the kernel's own account.
+#[inline(always)]
+pub fn queue_wait_ns(next: *const TaskStruct) -> u64 {
+    match (OFF_TASK_LAST_QUEUED.of(next), rq_clock_ns(next)) {
+        // Two CPUs' clocks may differ by a little.
+        (Some(queued), Some(clock)) if queued != 0 && clock > queued => clock - queued,
+        _ => 0,
     }
-    let clock = rq_clock_ns(next)?;
-    // Two CPUs' clocks may differ by a little.
-    Some(moved.wrapping_add(if clock > last_queued { clock - last_queued } else { 0 }))
 }
 
 /// The clock of the run queue a thread is on, which the kernel's account is kept by.
@@ -161,6 +191,7 @@ fn rq_clock_ns(task: *const TaskStruct) -> Option<u64> {
 #[btf_tracepoint(function = "sched_wakeup")]
 pub fn sched_wakeup(ctx: BtfTracePointContext) -> i32 {
     let woken: *const TaskStruct = ctx.arg(0);
+    away::woken(woken, now_ns());
     if let Some(row) = tables::task(address(woken))
         && row.state == BLOCKED
         && row.queue_mark_ns == 0

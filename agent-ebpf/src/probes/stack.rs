@@ -1,13 +1,14 @@
-//! Call stacks: walked at a spawn, sent once each, named by a hash.
+//! Call stacks: walked at spawns, by the scheduler and by the sampling timer; sent once each, named by a hash.
 
 use aya_ebpf::{
     EbpfContext,
     bindings::BPF_F_USER_STACK,
-    helpers::generated::bpf_get_stack,
+    helpers::generated::{bpf_get_stack, bpf_get_task_stack},
     macros::map,
     maps::{Array, LruHashMap, PerCpuArray},
     programs::BtfTracePointContext,
 };
+use core::ffi::c_void;
 use slowpod_ebpf::rules::verifier::at_most;
 use slowpod_ebpf::{
     abi::{
@@ -30,11 +31,28 @@ struct Whole {
     frames: [u64; FRAMES],
 }
 
+/// A timer may interrupt a program that walks a stack, so it has a scratch of its own.
 #[map]
-static STACK_SCRATCH: PerCpuArray<Whole> = PerCpuArray::with_max_entries(1, 0);
+static STACK_SCRATCH: PerCpuArray<Whole> = PerCpuArray::with_max_entries(2, 0);
 /// Ids of stacks that the agent has been sent. The oldest are forgotten and sent again.
 #[map]
 static SENT: LruHashMap<u64, u32> = LruHashMap::with_max_entries(STACKS_MAX, 0);
+
+/// Where stacks are put together, and where they go.
+#[derive(Clone, Copy)]
+pub struct Place {
+    scratch: u32,
+    ring: Ring,
+}
+
+impl Place {
+    /// For spawners.
+    pub const LIFE: Place = Place { scratch: 0, ring: Ring::Life };
+    /// For threads that leave a CPU or come back: the scheduler interrupts no program that walks a stack.
+    pub const SAMPLES: Place = Place { scratch: 0, ring: Ring::Samples };
+    /// For threads that a timer found.
+    pub const TIMER: Place = Place { scratch: 1, ring: Ring::Samples };
+}
 
 /// Whose frames.
 #[derive(Clone, Copy, PartialEq)]
@@ -58,12 +76,12 @@ pub fn of_spawning_kernel(
 ) -> u64 {
     let call = entry_regs(spawner).and_then(|regs| OFF_REGS_SYSCALL.of(regs));
     let Some(known) = call.and_then(|number| KERNEL_STACKS.get_ptr_mut(number as u32)) else {
-        return id(ctx, task, Side::Kernel, now);
+        return id(ctx, Place::LIFE, task, Side::Kernel, now);
     };
     // SAFETY: a slot of a map that is never freed. Two CPUs may both fill it, with the same number.
     unsafe {
         if *known == 0 {
-            *known = id(ctx, task, Side::Kernel, now);
+            *known = id(ctx, Place::LIFE, task, Side::Kernel, now);
         }
         *known
     }
@@ -71,25 +89,37 @@ pub fn of_spawning_kernel(
 
 /// Id of the running thread's stack, which the agent can be sure to have been sent; 0 = none.
 #[inline(always)]
-pub fn id(ctx: &BtfTracePointContext, task: Task, side: Side, now: u64) -> u64 {
-    let Some(whole) = STACK_SCRATCH.get_ptr_mut(0) else { return 0 };
-    // SAFETY: this CPU's scratch; one program uses it, and it does not interrupt itself.
-    let whole = unsafe { &mut *whole };
+pub fn id(ctx: &impl EbpfContext, place: Place, task: Task, side: Side, now: u64) -> u64 {
     let flags = match side {
         Side::User => u64::from(BPF_F_USER_STACK),
         Side::Kernel => 0,
     };
-    // SAFETY: the helper writes at most as many bytes as it is given.
-    let bytes = unsafe {
-        bpf_get_stack(
-            ctx.as_ptr(),
-            whole.frames.as_mut_ptr().cast(),
-            size_of::<[u64; FRAMES]>() as u32,
-            flags,
-        )
-    };
+    walked(place, task, side, now, |frames, bytes| {
+        // SAFETY: the helper writes at most as many bytes as it is given.
+        unsafe { bpf_get_stack(ctx.as_ptr(), frames, bytes, flags) }
+    })
+}
+
+/// Id of the kernel stack of a thread that is not running; 0 = none.
+#[inline(always)]
+pub fn of_other(thread: *const TaskStruct, task: Task, now: u64) -> u64 {
+    walked(Place::SAMPLES, task, Side::Kernel, now, |frames, bytes| {
+        // SAFETY: as above; the verifier checks that it is a task.
+        unsafe { bpf_get_task_stack(thread.cast_mut().cast(), frames, bytes, 0) }
+    })
+}
+
+#[inline(always)]
+fn walked(place: Place, task: Task, side: Side, now: u64, walk: impl FnOnce(*mut c_void, u32) -> i64) -> u64 {
+    let Some(whole) = STACK_SCRATCH.get_ptr_mut(place.scratch) else { return 0 };
+    // SAFETY: this CPU's scratch; who uses it does not interrupt itself.
+    let whole = unsafe { &mut *whole };
+    let bytes = walk(whole.frames.as_mut_ptr().cast(), size_of::<[u64; FRAMES]>() as u32);
     if bytes <= 0 {
-        ring::miss(Miss::StackWalk);
+        // An empty stack is no failure: a program that a timer found in its own code has none in the kernel.
+        if bytes < 0 {
+            ring::miss(Miss::StackWalk);
+        }
         return 0;
     }
     let depth = at_most(bytes as u64 / 8, FRAMES as u64);
@@ -97,7 +127,7 @@ pub fn id(ctx: &BtfTracePointContext, task: Task, side: Side, now: u64) -> u64 {
         Side::User => hash::step(hash::START, u64::from(task.tgid)),
         Side::Kernel => hash::START,
     };
-    let id = hash::id(stack_hash(seed, depth));
+    let id = hash::id(stack_hash(place.scratch, seed, depth));
     if SENT.get_ptr(&id).is_some() {
         return id;
     }
@@ -109,7 +139,7 @@ pub fn id(ctx: &BtfTracePointContext, task: Task, side: Side, now: u64) -> u64 {
         depth: depth as u32,
         user: u32::from(side == Side::User),
     };
-    if !ring::send_bytes(Ring::Life, Kind::Stack, (&raw const *whole).cast(), len) {
+    if !ring::send_bytes(place.ring, Kind::Stack, (&raw const *whole).cast(), len) {
         return 0;
     }
     if SENT.insert(&id, &1, 0).is_err() {
@@ -122,8 +152,8 @@ pub fn id(ctx: &BtfTracePointContext, task: Task, side: Side, now: u64) -> u64 {
 /// it is verified once, not in every state its callers may be in.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn stack_hash(seed: u64, depth: u64) -> u64 {
-    let Some(whole) = STACK_SCRATCH.get_ptr(0) else { return 0 };
+extern "C" fn stack_hash(scratch: u32, seed: u64, depth: u64) -> u64 {
+    let Some(whole) = STACK_SCRATCH.get_ptr(scratch) else { return 0 };
     let mut hash = seed;
     let mut index = 0;
     while index < FRAMES {

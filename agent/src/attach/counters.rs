@@ -99,8 +99,8 @@ impl Counters {
         let failed = |error: aya::maps::MapError| CountersError(chain(&error));
         let mut counts = Counts::default();
         for kind in Kind::ALL {
-            // Facts, flood rows and samples are made by the agent.
-            if matches!(kind, Kind::Flood | Kind::Sample | Kind::Fact) {
+            // Facts and flood rows are made by the agent.
+            if matches!(kind, Kind::Flood | Kind::Fact) {
                 continue;
             }
             let mut sum = Tally::default();

@@ -9,7 +9,9 @@ pub mod error;
 mod host;
 mod offsets;
 mod programs;
+pub mod sampler;
 mod syscalls;
+pub mod threads;
 pub mod verdict;
 
 use crate::capture::facts::cgroups::Layout;
@@ -24,11 +26,13 @@ use error::AttachError;
 use host::TraceFs;
 use offsets::Offsets;
 use programs::{chain, errno};
+use sampler::Sampler;
 use slowpod_ebpf::abi::{
     probes::{Hook, Need, PROBES, Probe, Program, Rung},
-    settings::{LIFE_RING_BYTES, NETLINK_RING_BYTES, globals},
+    settings::{AWAY_MIN_NS, LIFE_RING_BYTES, NETLINK_RING_BYTES, SAMPLES_RING_BYTES, globals},
 };
 use std::{fs, io, thread};
+use threads::Threads;
 use verdict::{Failure, Try, Verdict};
 
 /// The kernel object, as `cargo xtask ebpf` built it.
@@ -45,6 +49,8 @@ pub struct Options {
     pub own_tgid: u32,
     /// Whether to take the call stacks of spawners.
     pub spawn_stacks: bool,
+    /// An absence from the CPU shorter than this has no record, nanoseconds.
+    pub away_min_ns: u64,
     /// The cgroup hierarchy that identifies containers; `None` = v2.
     pub cgroups: Option<Layout>,
     /// The kernel object to load; `None` = [`OBJECT`].
@@ -60,6 +66,7 @@ impl Default for Options {
             netlink_ring_bytes: NETLINK_RING_BYTES,
             own_tgid: own_tgid(),
             spawn_stacks: true,
+            away_min_ns: AWAY_MIN_NS,
             cgroups: None,
             object: None,
             avoid: Vec::new(),
@@ -92,6 +99,10 @@ pub struct Attached {
     pub rings: Rings,
     /// The numbers beside them.
     pub counters: Counters,
+    /// Every thread's slot.
+    pub threads: Threads,
+    /// The sampling timers; `None` where they cannot be had.
+    pub sampler: Option<Sampler>,
     /// Keeps the programs hooked.
     pub hooks: Hooks,
 }
@@ -130,7 +141,8 @@ pub fn attach(options: &Options) -> Result<Attached, AttachError> {
     let ebpf = load(options, &btf, &offsets)?;
     let kernel_types =
         aya::Btf::parse(&bytes, Endianness::Little).map_err(|error| object_error(&error.into()))?;
-    let mut ladder = Ladder { ebpf, kernel_types, offsets: &offsets, options, tracefs: TraceFs::ensure() };
+    let mut ladder =
+        Ladder { ebpf, kernel_types, offsets: &offsets, options, tracefs: TraceFs::ensure(), sampler: None };
     let mut verdicts = Vec::new();
     for probe in PROBES {
         let verdict = ladder.climb(probe);
@@ -139,16 +151,18 @@ pub fn attach(options: &Options) -> Result<Attached, AttachError> {
         }
         verdicts.push(verdict);
     }
-    let mut ebpf = ladder.ebpf;
+    let Ladder { mut ebpf, sampler, .. } = ladder;
+    let threads = Threads::take(&mut ebpf).map_err(|detail| AttachError::Object { detail, errno: None })?;
     let mut counters = Counters::take(&mut ebpf)
         .map_err(|error| AttachError::Object { detail: error.to_string(), errno: None })?;
     counters.watch(&ebpf);
     let rings = Rings::new(
         (ring(&mut ebpf, "LIFE")?, options.life_ring_bytes),
         (ring(&mut ebpf, "NETLINK")?, options.netlink_ring_bytes),
+        (ring(&mut ebpf, "SAMPLES")?, SAMPLES_RING_BYTES),
     )
     .map_err(|error| AttachError::Object { detail: chain(&error), errno: error.raw_os_error() })?;
-    Ok(Attached { verdicts, rings, counters, hooks: Hooks { programs: ebpf } })
+    Ok(Attached { verdicts, rings, counters, threads, sampler, hooks: Hooks { programs: ebpf } })
 }
 
 /// Creates the maps and prepares the programs, with this kernel's numbers in the globals.
@@ -171,7 +185,8 @@ fn load(options: &Options, btf: &Btf<'_>, offsets: &Offsets) -> Result<Ebpf, Att
         (globals::SWITCH_HAS_STATE, switch_has_state),
         (globals::SPAWN_STACKS, u32::from(options.spawn_stacks)),
     ];
-    let ring_sizes = [
+    let long_words = [
+        (globals::AWAY_MIN_NS, options.away_min_ns),
         (globals::LIFE_RING_BYTES, u64::from(options.life_ring_bytes)),
         (globals::NETLINK_RING_BYTES, u64::from(options.netlink_ring_bytes)),
     ];
@@ -182,7 +197,7 @@ fn load(options: &Options, btf: &Btf<'_>, offsets: &Offsets) -> Result<Ebpf, Att
     for (name, value) in words.iter().chain(offsets.globals()) {
         loader.override_global(name, value, true);
     }
-    for (name, value) in &ring_sizes {
+    for (name, value) in &long_words {
         loader.override_global(name, value, true);
     }
     loader
@@ -209,6 +224,8 @@ struct Ladder<'a> {
     options: &'a Options,
     /// Mounted until all programs are hooked.
     tracefs: io::Result<TraceFs>,
+    /// The sampling timers, once they run.
+    sampler: Option<Sampler>,
 }
 
 impl Ladder<'_> {
@@ -257,6 +274,10 @@ impl Ladder<'_> {
                  try `mount -t tracefs tracefs /sys/kernel/tracing`"
             );
             return Err(Failure::NoHook { hook });
+        }
+        if program.hook == Hook::CpuClock {
+            self.sampler = Some(programs::sample(&mut self.ebpf, program)?);
+            return Ok(());
         }
         programs::hook(&mut self.ebpf, &self.kernel_types, program)
     }

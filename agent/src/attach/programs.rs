@@ -1,12 +1,14 @@
 //! Loading and hooking one program, and what went wrong if that failed.
 
+use super::sampler::{STEADY_HZ, Sampler};
 use super::verdict::Failure;
 use aya::{
     Btf, BtfError, Ebpf,
     programs::{Program as Loaded, ProgramError, TracePointError},
+    util::online_cpus,
 };
 use slowpod_ebpf::abi::probes::{Hook, Program};
-use std::{error::Error, io, time::Instant};
+use std::{error::Error, io, os::fd::AsFd, time::Instant};
 
 /// Loads a program into the kernel and hooks it. On failure nothing of it stays.
 pub(super) fn hook(ebpf: &mut Ebpf, btf: &Btf, program: &Program) -> Result<(), Failure> {
@@ -45,8 +47,32 @@ pub(super) fn unload(loaded: &mut Loaded) {
         Loaded::FEntry(program) => program.unload(),
         Loaded::FExit(program) => program.unload(),
         Loaded::KProbe(program) => program.unload(),
+        Loaded::PerfEvent(program) => program.unload(),
         _ => Ok(()),
     };
+}
+
+/// Loads a program into the kernel and lets it run on a timer on each CPU that is online now.
+pub(super) fn sample(ebpf: &mut Ebpf, program: &Program) -> Result<Sampler, Failure> {
+    let Some(Loaded::PerfEvent(loaded)) = ebpf.program_mut(program.name) else {
+        let detail = "it is not in the kernel object".to_string();
+        return Err(Failure::Refused { program: program.name, errno: None, detail });
+    };
+    let started = loaded.load().map_err(|error| failure(program, &error)).and_then(|()| {
+        let fd = loaded.fd().map_err(|error| failure(program, &error))?;
+        let started = online_cpus()
+            .map_err(|(_, error)| error)
+            .and_then(|cpus| Sampler::start(fd.as_fd(), &cpus, STEADY_HZ));
+        started.map_err(|error| Failure::Refused {
+            program: program.name,
+            errno: error.raw_os_error(),
+            detail: error.to_string(),
+        })
+    });
+    if started.is_err() {
+        unhook(ebpf, program);
+    }
+    started
 }
 
 fn load_and_attach(loaded: &mut Loaded, btf: &Btf, hook: Hook) -> Result<(), ProgramError> {
@@ -117,6 +143,7 @@ fn describe(hook: Hook) -> String {
         Hook::Tracepoint(category, name) => format!("tracepoint {category}:{name}"),
         Hook::Fentry(function) | Hook::Fexit(function) => format!("function {function} to hook"),
         Hook::Kprobe(function) | Hook::Kretprobe(function) => format!("kprobe on {function}"),
+        Hook::CpuClock => "timer of each CPU".to_string(),
     }
 }
 

@@ -4,10 +4,13 @@ use super::facts::{self, Scan, clock, clock::ClockWatch};
 use super::order::{Order, SLACK_NS};
 use super::redact::{ArgvMode, redact_exec_record, redact_process};
 use super::ring::Rings;
+use super::samples::{Samples, is_sample};
 use super::symbols::resolver::World;
 use super::symbols::symboliser::Symboliser;
 use super::{Capture, CaptureError};
 use crate::attach::counters::{Counters, Counts, ProgramRuns};
+use crate::attach::sampler::{STEADY_HZ, Sampler};
+use crate::attach::threads::Threads;
 use crate::decode;
 use crate::decode::fact::{self, Fact};
 use slowpod_ebpf::abi::{self, Header, Kind, Tally, flood::Flood, flood::FloodCount, flood::FloodKey};
@@ -23,6 +26,13 @@ const COUNTERS_NS: u64 = 500_000_000;
 /// How often the programs' own statistics are read: they are for `/metrics`, and cost more than all else of an idle
 /// agent's second.
 const PROGRAMS_NS: u64 = 5_000_000_000;
+/// How often the sums of samples are closed while nobody listens.
+const SAMPLES_NS: u64 = 1_000_000_000;
+/// How often waits that go on are told. Idle threads are many, and each has a row.
+const GO_ON_NS: u64 = 5_000_000_000;
+/// Both while a client listens: the edges of its window are as sharp as that.
+const LISTENED_SAMPLES_NS: u64 = 100_000_000;
+const LISTENED_GO_ON_NS: u64 = 1_000_000_000;
 /// How long the end waits for the names of the last stacks.
 const LAST_NAMES: Duration = Duration::from_millis(300);
 /// Drains in a row before the records so far are handed on.
@@ -34,6 +44,10 @@ pub struct Parts {
     pub rings: Rings,
     /// The numbers beside them.
     pub counters: Counters,
+    /// Every thread's slot.
+    pub threads: Threads,
+    /// The sampling timers, where they could be had.
+    pub sampler: Option<Sampler>,
     /// What is kept of arguments.
     pub argv_mode: ArgvMode,
 }
@@ -46,6 +60,11 @@ pub struct LiveSource {
     counters_due_ns: u64,
     programs_due_ns: u64,
     counted: Counted,
+    samples: Samples,
+    samples_due_ns: u64,
+    go_on_due_ns: u64,
+    /// A client listens.
+    listened: bool,
     intake: Capture,
     scratch: Vec<u8>,
     /// Names stacks; `None` where its thread could not be had.
@@ -70,6 +89,10 @@ impl LiveSource {
             counters_due_ns: 0,
             programs_due_ns: 0,
             counted: Counted::default(),
+            samples: Samples::default(),
+            samples_due_ns: 0,
+            go_on_due_ns: 0,
+            listened: false,
             intake: Capture::default(),
             scratch: Vec::new(),
             symboliser: symboliser(),
@@ -97,6 +120,21 @@ impl LiveSource {
         Ok(())
     }
 
+    /// Samples CPUs at the rate that clients want, or at the steady one.
+    pub fn listen(&mut self, hz: Option<u32>) {
+        let LiveSource { parts, listened, samples_due_ns, go_on_due_ns, .. } = self;
+        if *listened != hz.is_some() {
+            *listened = hz.is_some();
+            // What was summed so far belongs to the time before.
+            (*samples_due_ns, *go_on_due_ns) = (0, 0);
+        }
+        if let Some(sampler) = &mut parts.sampler
+            && let Err(error) = sampler.set_hz(hz.unwrap_or(STEADY_HZ))
+        {
+            tracing::warn!(%error, "the sampling rate cannot be changed");
+        }
+    }
+
     /// Waits for a tick or a full ring, then appends to `batch` what is ripe. Returns the instant up to which
     /// everything that happened is in.
     ///
@@ -111,6 +149,7 @@ impl LiveSource {
     pub fn finish(&mut self, batch: &mut Vec<u8>) -> u64 {
         let now_ns = clock::ktime_ns();
         let _ = self.drain(batch);
+        self.close_samples();
         if let Some(symboliser) = &mut self.symboliser {
             let names = symboliser.last_answers(LAST_NAMES);
             self.tell(names);
@@ -137,16 +176,22 @@ impl LiveSource {
     fn drain(&mut self, batch: &mut Vec<u8>) -> Result<u64, CaptureError> {
         let mut until_ns = clock::ktime_ns();
         for _ in 0..DRAINS_MAX {
-            let LiveSource { parts, order, intake, scratch, symboliser, .. } = self;
+            let LiveSource { parts, order, intake, scratch, symboliser, samples, .. } = self;
             let argv_mode = parts.argv_mode;
             let drained = parts.rings.drain(&mut |record| {
                 if let Some(symboliser) = symboliser {
                     symboliser.see(record);
                 }
-                if !enter_record(order, record, argv_mode, scratch) {
-                    intake.garbled += 1;
-                }
+                let sample = decode::header(record).is_ok_and(|header| is_sample(&header));
+                let taken = match sample {
+                    true => samples.take(record),
+                    false => enter_record(order, record, argv_mode, scratch),
+                };
+                intake.garbled += u64::from(!taken);
             });
+            if self.samples.is_full() {
+                self.close_samples();
+            }
             if !drained.more {
                 break;
             }
@@ -159,6 +204,18 @@ impl LiveSource {
         if let Some(symboliser) = &mut self.symboliser {
             let names = symboliser.answers();
             self.tell(names);
+        }
+        if until_ns >= self.samples_due_ns {
+            let every_ns = |calm_ns, listened_ns| if self.listened { listened_ns } else { calm_ns };
+            self.samples_due_ns = until_ns + every_ns(SAMPLES_NS, LISTENED_SAMPLES_NS);
+            if until_ns >= self.go_on_due_ns {
+                self.go_on_due_ns = until_ns + every_ns(GO_ON_NS, LISTENED_GO_ON_NS);
+                let threads = &self.parts.threads;
+                let away =
+                    threads.slots().filter_map(|(number, slot)| Some((slot, threads.owner(number, &slot)?)));
+                self.samples.go_on(clock::ktime_ns(), away);
+            }
+            self.close_samples();
         }
         if until_ns >= self.counters_due_ns {
             self.counters_due_ns = until_ns + COUNTERS_NS;
@@ -218,6 +275,14 @@ impl LiveSource {
             Header { ktime_ns: now_ns, kind: Kind::Flood as u32, len_bytes: size_of::<Flood>() as u32 };
         let record = Flood { header, key: *key, count, cgroup_id: 0, comm: [0; abi::COMM_BYTES] };
         self.order.push(record.as_bytes());
+    }
+
+    /// Enters the sums of samples.
+    fn close_samples(&mut self) {
+        let LiveSource { samples, order, .. } = self;
+        samples.close(clock::ktime_ns()).for_each(|row| {
+            order.push(row.as_bytes());
+        });
     }
 
     fn enter(&mut self, ktime_ns: u64, fact: &Fact) {

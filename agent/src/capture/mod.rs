@@ -8,6 +8,7 @@ pub mod order;
 pub mod recent;
 pub mod redact;
 pub mod ring;
+pub mod samples;
 pub mod symbols;
 pub mod tape;
 

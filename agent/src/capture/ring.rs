@@ -16,9 +16,9 @@ use std::{
 /// gets to its other work.
 pub const DRAIN_BYTES: usize = 1 << 20;
 
-/// Both rings, and a way to wait for them.
+/// The rings, and a way to wait for them.
 pub struct Rings {
-    rings: [Ring; 2],
+    rings: [Ring; 3],
     epoll: OwnedFd,
     unread: bool,
 }
@@ -46,24 +46,29 @@ pub struct Drained {
 }
 
 impl Rings {
-    /// Takes over two ring maps of these sizes in bytes.
+    /// Takes over the ring maps, of these sizes in bytes.
     ///
     /// # Errors
     /// When the kernel gives no epoll instance.
-    pub fn new(life: (RingBuf<MapData>, u32), netlink: (RingBuf<MapData>, u32)) -> io::Result<Rings> {
+    pub fn new(
+        life: (RingBuf<MapData>, u32),
+        netlink: (RingBuf<MapData>, u32),
+        samples: (RingBuf<MapData>, u32),
+    ) -> io::Result<Rings> {
         // SAFETY: no pointers; the descriptor is checked before it is owned.
         let epoll = match unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) } {
             -1 => return Err(io::Error::last_os_error()),
             // SAFETY: just opened, owned by no one else.
             fd => unsafe { OwnedFd::from_raw_fd(fd) },
         };
-        let rings = [("life", life), ("netlink", netlink)].map(|(name, (ring, size))| Ring {
-            name,
-            ring,
-            size_bytes: u64::from(size),
-            waiting_bytes: 0,
-            high_water_bytes: 0,
-        });
+        let rings =
+            [("life", life), ("netlink", netlink), ("samples", samples)].map(|(name, (ring, size))| Ring {
+                name,
+                ring,
+                size_bytes: u64::from(size),
+                waiting_bytes: 0,
+                high_water_bytes: 0,
+            });
         for ring in &rings {
             // Edge-triggered: only a wake-up by a program ends a wait, not the mere presence of records.
             register(&epoll, ring.ring.as_fd(), (libc::EPOLLIN | libc::EPOLLET) as u32)?;
@@ -141,7 +146,7 @@ impl Rings {
 const RECORD_OVERHEAD_BYTES: usize = 8;
 
 /// Rings and one more descriptor.
-const EVENTS: usize = 3;
+const EVENTS: usize = 4;
 
 fn register(epoll: &OwnedFd, fd: BorrowedFd<'_>, events: u32) -> io::Result<()> {
     let mut event = libc::epoll_event { events, u64: 0 };

@@ -154,6 +154,7 @@ impl Cast {
             count,
             value_ns,
             period_ns,
+            begun_ns: now_ns - value_ns.min(now_ns),
             kind: kind as u32,
             cause,
             flags,
