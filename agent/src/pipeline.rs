@@ -235,6 +235,10 @@ pub fn keyframe(state: &State, now_ns: u64) -> Vec<u8> {
     for (id, name) in &state.genl {
         tell(now_ns, &Fact::GenlFamily { id: *id, name: name.clone() });
     }
+    for (uid, pod) in state.pod_names.iter() {
+        let (uid, namespace, name) = (uid.to_string(), pod.namespace.to_string(), pod.name.to_string());
+        tell(now_ns, &Fact::PodName { uid, namespace, name });
+    }
     for (id, cgroup) in state.cgroups.living() {
         tell(now_ns, &Fact::Cgroup { id, hierarchy: 0, path: cgroup.path.as_str().into() });
     }

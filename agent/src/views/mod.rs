@@ -17,6 +17,7 @@ pub mod netlink_rows;
 pub mod openapi;
 pub mod probes;
 pub mod processes;
+pub mod profiles;
 pub mod query;
 pub mod storms;
 

@@ -1,0 +1,92 @@
+//! What a profile can be asked with, beside what every view takes.
+
+use super::Kind;
+use super::svg::Style;
+use crate::views::query::{Param, ParamKind, Query, QueryError, SPAN_MAX_NS, seconds};
+
+/// Highest rate of samples that can be asked for, per second and CPU: what samplers offer, and still a few percent
+/// of a CPU.
+pub const HZ_MAX: u64 = 1_000;
+/// Rate while a client waits and asks for no other: as `perf` and pprof do, and not in step with timers of 100 Hz.
+pub const HZ_DEFAULT: u64 = 99;
+
+/// Text in place of protobuf.
+pub const DEBUG: Param = Param {
+    name: "debug",
+    about: "1 gives text to read, 0 the protobuf",
+    kind: ParamKind::Count { min: 0, max: 2 },
+};
+/// How often to sample.
+pub const HZ: Param = Param {
+    name: "hz",
+    about: "samples per second of each CPU while the window lasts (default 99)",
+    kind: ParamKind::Count { min: 1, max: HZ_MAX },
+};
+/// Which value to draw.
+pub const VALUE: Param = Param {
+    name: "value",
+    about: "which of the kind's values the widths are, by name; the index of /debug/pprof/ lists them",
+    kind: ParamKind::Text { max_bytes: 32 },
+};
+/// What to draw.
+pub const FORMAT: Param = Param {
+    name: "format",
+    about: "svg, or folded stacks",
+    kind: ParamKind::Choice { of: &["svg", "folded"] },
+};
+/// Upside down.
+pub const ICICLE: Param = Param {
+    name: "icicle",
+    about: "1 draws from top to bottom",
+    kind: ParamKind::Choice { of: &["0", "1"] },
+};
+/// Inside out.
+pub const REVERSE: Param = Param {
+    name: "reverse",
+    about: "1 puts the innermost functions first, with their callers on them",
+    kind: ParamKind::Choice { of: &["0", "1"] },
+};
+/// What to compare with.
+pub const BASE: Param = Param {
+    name: "base",
+    about: "colours by the difference to the window of the same length that began so long ago",
+    kind: ParamKind::Seconds { min_ns: 0, max_ns: SPAN_MAX_NS },
+};
+
+/// What `/debug/pprof/KIND` takes.
+pub const PPROF: &[Param] = &[DEBUG, HZ];
+/// What `/flamegraph/KIND` takes.
+pub const FLAMEGRAPH: &[Param] = &[HZ, VALUE, FORMAT, ICICLE, REVERSE, BASE];
+
+/// The rate asked for.
+pub fn hz(query: &Query) -> u64 {
+    query.own_count(HZ.name).map_or(HZ_DEFAULT, |hz| hz as u64)
+}
+
+/// How a flame graph is to be drawn.
+///
+/// # Errors
+/// When the kind has no value of the name asked for.
+pub fn style(kind: &Kind, query: &Query) -> Result<Style, QueryError> {
+    let is_set = |param: &Param| query.own(param.name) == Some("1");
+    Ok(Style { value: value(kind, query)?, icicle: is_set(&ICICLE), reverse: is_set(&REVERSE) })
+}
+
+/// The number of the value asked for.
+///
+/// # Errors
+/// When the kind has no value of this name.
+pub fn value(kind: &Kind, query: &Query) -> Result<usize, QueryError> {
+    let Some(wanted) = query.own(VALUE.name) else { return Ok(kind.default_value) };
+    kind.values.iter().position(|value| value.name == wanted).ok_or_else(|| {
+        let names: Vec<&str> = kind.values.iter().map(|value| value.name).collect();
+        let problem = format!("{} has no value of this name; it has {}", kind.name, names.join(", "));
+        QueryError { parameter: VALUE.name.into(), problem }
+    })
+}
+
+/// The query for the window to compare with, if one is asked for.
+pub fn base(query: &Query) -> Option<Query> {
+    let ago_ns = seconds(query.own(BASE.name)?, 0, SPAN_MAX_NS).ok()?;
+    Some(Query { ago_ns: Some(ago_ns), ..query.clone() })
+}
