@@ -86,6 +86,16 @@ impl Hub {
         &self.demand
     }
 
+    /// Up to which instant records are in.
+    pub fn recorded_until_ns(&self) -> u64 {
+        lock(&self.recent).until_ns()
+    }
+
+    /// How long the recorder keeps records, at most.
+    pub fn keep_ns(&self) -> u64 {
+        lock(&self.recent).keep_ns()
+    }
+
     /// What a window's answer is folded from. Holds the recorder for the copy of one open chunk at most.
     pub fn excerpt(&self, window: &Window) -> Excerpt {
         lock(&self.recent).excerpt(window)

@@ -10,6 +10,7 @@ mod lives;
 mod loops;
 mod losses;
 mod profile;
+mod profiles;
 mod same;
 mod storm;
 mod windows;

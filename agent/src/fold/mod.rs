@@ -244,7 +244,8 @@ impl State {
     /// Ends the answer: what is still going on is counted up to `until_ns`.
     pub fn finish(mut self, until_ns: u64) -> Snapshot {
         self.count_running(until_ns);
-        let State { daemons, processes, loss, cgroups, failed, stacks, profile, sent, spawned, cni, .. } = &mut self;
+        let State { daemons, processes, loss, cgroups, failed, stacks, profile, sent, spawned, cni, .. } =
+            &mut self;
         for (_, daemon) in daemons.iter_mut() {
             daemon.series.finish(until_ns);
             loss.evict("loops", daemon.series.evicted);

@@ -6,6 +6,7 @@ use super::model::{Flaws, Frame, Numbered, Place, Profile, Sample, VALUES_MAX};
 use super::owner::Owner;
 use crate::enrich::ProcId;
 use crate::enrich::symbols::{self, Module};
+use crate::fold::profile::{Key, Sums};
 use crate::fold::{Snapshot, State};
 use crate::views::{Query, completeness, filter::Filter};
 use slowpod_ebpf::abi::split::{Cause, Split};
@@ -133,6 +134,27 @@ impl<'a> Collector<'a> {
         let stack = self.stacks.of(stack.into());
         let thread = about.thread.map(|name| self.threads.of(name.into()));
         self.samples.push(Sample { owner: about.owner, thread, cause: about.cause, stack, values });
+    }
+
+    /// Adds a wait of threads: its stack, and above it what it waited for.
+    pub fn add_wait(&mut self, key: &Key, sums: &Sums, note: &str, cause: &'static str) {
+        let Some(owner) = self.process(key.process) else { return };
+        let thread = key.thread();
+        let about = About {
+            owner,
+            thread: Some(&thread),
+            cause: Some(cause),
+            user_stack: key.user_stack,
+            kernel_stack: key.kernel_stack,
+            notes: &[note],
+        };
+        self.without_any_stack(&about);
+        self.add(&about, [sums.count, sums.ns, 0]);
+    }
+
+    /// Notes a sample that has no stack at all.
+    pub fn without_any_stack(&mut self, about: &About<'_>) {
+        self.flaws.without_stack += u64::from(about.user_stack == 0 && about.kernel_stack == 0);
     }
 
     /// Notes a sample whose stack is not known though there was one.

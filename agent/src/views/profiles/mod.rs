@@ -9,11 +9,15 @@ pub mod collect;
 pub mod exec;
 pub mod flame;
 pub mod folded;
+pub mod lock;
 pub mod model;
 pub mod netlink;
+pub mod offcpu;
 pub mod owner;
 pub mod params;
 pub mod pprof;
+pub mod profile;
+pub mod sched;
 pub mod svg;
 pub mod text;
 
@@ -66,7 +70,8 @@ impl Value {
 }
 
 /// Every kind, in the order the index lists them.
-pub const PROFILES: &[&Kind] = &[&exec::KIND, &netlink::KIND, &cni::KIND];
+pub const PROFILES: &[&Kind] =
+    &[&profile::KIND, &offcpu::KIND, &sched::KIND, &exec::KIND, &netlink::KIND, &lock::KIND, &cni::KIND];
 
 /// The kind with this name.
 pub fn named(name: &str) -> Option<&'static Kind> {

@@ -2,6 +2,7 @@
 
 use super::Kind;
 use super::svg::Style;
+use crate::fold::Window;
 use crate::views::query::{Param, ParamKind, Query, QueryError, SPAN_MAX_NS, seconds};
 
 /// Highest rate of samples that can be asked for, per second and CPU: what samplers offer, and still a few percent
@@ -85,8 +86,10 @@ pub fn value(kind: &Kind, query: &Query) -> Result<usize, QueryError> {
     })
 }
 
-/// The query for the window to compare with, if one is asked for.
-pub fn base(query: &Query) -> Option<Query> {
+/// The window to compare with, if one is asked for: as long as `window`, and begun so long before `now_ns`.
+pub fn base(query: &Query, window: Window, now_ns: u64) -> Option<Window> {
     let ago_ns = seconds(query.own(BASE.name)?, 0, SPAN_MAX_NS).ok()?;
-    Some(Query { ago_ns: Some(ago_ns), ..query.clone() })
+    let from_ns = now_ns.saturating_sub(ago_ns);
+    let length_ns = window.until_ns.saturating_sub(window.from_ns);
+    Some(Window { from_ns, until_ns: from_ns.saturating_add(length_ns) })
 }

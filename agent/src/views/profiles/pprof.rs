@@ -102,7 +102,10 @@ fn mapping(writer: &mut Writer, profile: &Profile, number: usize) -> protos::Map
 }
 
 /// Labels of a sample beside those of its process.
-fn own_labels<'a>(profile: &'a Profile, sample: &Sample) -> impl Iterator<Item = (&'static str, &'a str)> {
+pub(super) fn own_labels<'a>(
+    profile: &'a Profile,
+    sample: &Sample,
+) -> impl Iterator<Item = (&'static str, &'a str)> {
     let thread = sample.thread.map(|number| &*profile.threads[number as usize]);
     [("thread.name", thread), ("cause", sample.cause)]
         .into_iter()
@@ -188,5 +191,102 @@ impl Writer {
         self.functions.push(protos::Function { id, name, system_name: name, filename, start_line: 0 });
         self.by_name.insert((name, filename), id);
         id
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::enrich::symbols::Module;
+    use crate::fold::{Limits, State, Window};
+    use crate::views::Query;
+    use crate::views::profiles::model::Place;
+    use crate::views::profiles::owner::Owner;
+    use std::io::Read;
+
+    /// A function that is inlined into another, both called by a third, in one sample of two.
+    fn made() -> Profile {
+        let snapshot = State::new(Window::ALL, Limits::WINDOW).finish(0);
+        let empty = crate::views::profiles::profile(
+            &crate::views::profiles::profile::KIND,
+            &snapshot,
+            &Query::default(),
+        );
+        let frame = |name: &str, address, inlined| Frame {
+            name: name.into(),
+            file: "/src/main.go".into(),
+            line: 7,
+            place: Some(Place { module: Some(0), address }),
+            inlined,
+            ..Frame::default()
+        };
+        let note = Frame { name: "[note]".into(), ..Frame::default() };
+        let sample =
+            |stack, value| Sample { owner: 0, thread: Some(0), cause: None, stack, values: [1, value, 0] };
+        Profile {
+            begin_unix_ns: 1_767_323_045_000_000_000,
+            period: 10_101_010,
+            modules: vec![Arc::new(Module { path: "/bin/proxy".into(), build_id: "abcd".into() })],
+            frames: vec![
+                frame("inner", 0x100, true),
+                frame("outer", 0x100, false),
+                frame("main", 0x200, false),
+                note,
+            ],
+            stacks: vec![[0, 1, 2].into(), [3, 2].into()],
+            owners: vec![Owner {
+                pid: 7,
+                process: "proxy".into(),
+                pod_uid: Some("u".into()),
+                ..Owner::default()
+            }],
+            threads: vec!["worker".into()],
+            samples: vec![sample(0, 30), sample(1, u64::MAX)],
+            ..empty
+        }
+    }
+
+    fn decoded(bytes: &[u8]) -> protos::Profile {
+        let mut message = Vec::new();
+        flate2::read::GzDecoder::new(bytes).read_to_end(&mut message).unwrap();
+        protos::Profile::decode(message.as_slice()).unwrap()
+    }
+
+    #[test]
+    fn inlined_functions_are_lines_of_one_location_with_its_mapping() {
+        let read = decoded(&encode(&made()));
+        let text = |number: i64| read.string_table[number as usize].as_str();
+        let location = |id: u64| &read.location[id as usize - 1];
+        let name = |line: &protos::Line| text(read.function[line.function_id as usize - 1].name);
+        let [first, second] = &read.sample[..] else { panic!("{:?}", read.sample) };
+        let [place, main] = first.location_id[..] else { panic!("{first:?}") };
+        let lines: Vec<_> = location(place).line.iter().map(|line| (name(line), line.line)).collect();
+        assert_eq!(lines, [("inner", 7), ("outer", 7)]);
+        assert_eq!((location(place).address, location(place).mapping_id), (0x100, 1));
+        assert_eq!((text(read.mapping[0].filename), text(read.mapping[0].build_id)), ("/bin/proxy", "abcd"));
+        assert_eq!(second.location_id[1], main, "a place is told once");
+        assert_eq!((location(second.location_id[0]).mapping_id, second.value[1]), (0, i64::MAX));
+        let labels: Vec<_> = first.label.iter().map(|label| (text(label.key), text(label.str))).collect();
+        let expected = [
+            ("k8s.pod.uid", "u"),
+            ("process.executable.name", "proxy"),
+            ("process.pid", "7"),
+            ("thread.name", "worker"),
+        ];
+        assert_eq!(labels, expected);
+    }
+
+    #[test]
+    fn it_says_what_its_values_are_when_it_was_taken_and_what_is_missing() {
+        let read = decoded(&encode(&made()));
+        let text = |number: i64| read.string_table[number as usize].as_str();
+        assert_eq!(text(0), "", "the first string is the empty one");
+        let types: Vec<_> = read.sample_type.iter().map(|of| (text(of.ty), text(of.unit))).collect();
+        assert_eq!(types, [("samples", "count"), ("cpu", "nanoseconds")]);
+        assert_eq!(text(read.default_sample_type), "cpu");
+        assert_eq!((read.period, read.time_nanos), (10_101_010, 1_767_323_045_000_000_000));
+        let comments: Vec<_> = read.comment.iter().map(|number| text(*number)).collect();
+        assert!(comments.iter().any(|line| line.starts_with("completeness: {\"complete\":")), "{comments:?}");
+        assert!(comments.iter().any(|line| line.starts_with("window: ")), "{comments:?}");
     }
 }

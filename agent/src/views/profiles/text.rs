@@ -2,7 +2,7 @@
 //! per frame behind `#`.
 
 use super::model::{Profile, Sample};
-use super::pprof::comments;
+use super::pprof::{comments, own_labels};
 use std::cmp::Reverse;
 use std::fmt::Write;
 
@@ -42,7 +42,8 @@ fn sample_text(profile: &Profile, sample: &Sample, out: &mut String) {
         let _ = write!(out, " {:#x}", place.address);
     }
     let owner = &profile.owners[sample.owner as usize];
-    let labels = owner.labels().map(|(name, value)| format!("{name}={value}"));
+    let own = own_labels(profile, sample).map(|(name, value)| (name, value.to_owned()));
+    let labels = owner.labels().chain(own).map(|(name, value)| format!("{name}={value}"));
     let _ = writeln!(out, "\n# {}", labels.collect::<Vec<_>>().join(" "));
     for frame in profile.frames_of(sample) {
         let address = frame.place.map_or_else(|| "-".to_owned(), |place| format!("{:#x}", place.address));
