@@ -1,5 +1,6 @@
 //! The page at `/debug/pprof/`: every kind, what it shows and how to ask for it.
 
+use super::page::escaped;
 use crate::views::profiles::params::{FLAMEGRAPH, PPROF};
 use crate::views::profiles::{Kind, PROFILES};
 use crate::views::query::{COMMON, Param};
@@ -19,7 +20,7 @@ pub(super) fn page() -> String {
 }
 
 fn row(out: &mut String, kind: &Kind) {
-    let (name, about) = (kind.name, kind.about);
+    let (name, about) = (kind.name, escaped(kind.about));
     let values: Vec<String> =
         kind.values.iter().map(|value| format!("{}/{}", value.name, value.unit)).collect();
     let _ = writeln!(
@@ -32,11 +33,11 @@ fn row(out: &mut String, kind: &Kind) {
     );
 }
 
-/// Names and meanings of parameters. They are ours, and hold nothing that HTML gives a meaning.
+/// Names and meanings of parameters.
 fn list(params: &[Param]) -> String {
     params
         .iter()
-        .map(|param| format!("<dt><code>{}</code></dt><dd>{}</dd>\n", param.name, param.about))
+        .map(|param| format!("<dt><code>{}</code></dt><dd>{}</dd>\n", param.name, escaped(param.about)))
         .collect()
 }
 
@@ -51,7 +52,6 @@ mod tests {
             assert!(page.contains(&format!("\"/flamegraph/{}\"", kind.name)), "{}", kind.name);
         }
         assert!(!page.contains("{{") && !page.contains("style=\""));
-        let said = PROFILES.iter().map(|kind| kind.about).chain(COMMON.iter().map(|param| param.about));
-        assert!(said.into_iter().all(|about| !about.contains(['<', '>', '&'])));
+        assert!(page.contains("ago=5m&amp;seconds=60") && !page.contains("ago=5m&seconds=60"));
     }
 }

@@ -151,11 +151,10 @@ impl<T: Clone + Ord> Numbered<T> {
     /// The number of a thing, new or not.
     pub(super) fn of(&mut self, thing: T) -> u32 {
         let next = self.things.len() as u32;
-        let number = *self.numbers.entry(thing).or_insert_with_key(|thing| {
+        *self.numbers.entry(thing).or_insert_with_key(|thing| {
             self.things.push(thing.clone());
             next
-        });
-        number
+        })
     }
 
     /// All of them, in the order of their numbers.
