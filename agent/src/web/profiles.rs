@@ -174,7 +174,7 @@ async fn take(
         return Ok(Bytes::new());
     }
     let window = match length_ns {
-        Some(length_ns) => Some(lasting(shared, length_ns).await),
+        Some(length_ns) => Some(lasting(shared, length_ns, kind.sampled.then(|| params::hz(&query))).await),
         None => None,
     };
     let name = format!("{name} {}", kind.name);
@@ -185,8 +185,9 @@ async fn take(
     shared.answers.profile(place, name, query, make).await
 }
 
-/// A window that begins now, once it is over and its records are in.
-async fn lasting(shared: &Shared, length_ns: u64) -> Window {
+/// A window that begins now, once it is over and its records are in. With `hz` samples are taken as often meanwhile.
+async fn lasting(shared: &Shared, length_ns: u64, hz: Option<u32>) -> Window {
+    let _wish = hz.map(|hz| shared.site.hub.demand().wish(hz));
     let from_ns = (shared.site.now_ns)();
     let until_ns = from_ns.saturating_add(length_ns);
     tokio::time::sleep(Duration::from_nanos(length_ns)).await;

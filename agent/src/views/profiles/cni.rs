@@ -22,6 +22,7 @@ pub static KIND: Kind = Kind {
     values: &[Value::count("calls"), Value::time("wall")],
     default_value: 1,
     period: None,
+    sampled: false,
     collect,
 };
 

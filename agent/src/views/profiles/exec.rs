@@ -13,6 +13,7 @@ pub static KIND: Kind = Kind {
     values: &[Value::count("spawns"), Value::time("wall"), Value::time("cpu")],
     default_value: 1,
     period: None,
+    sampled: false,
     collect,
 };
 

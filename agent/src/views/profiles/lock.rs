@@ -14,6 +14,7 @@ pub static KIND: Kind = Kind {
     values: &[Value::count("contentions"), Value::time("delay")],
     default_value: 1,
     period: None,
+    sampled: true,
     collect,
 };
 

@@ -39,6 +39,8 @@ pub struct Kind {
     pub default_value: usize,
     /// What one sample stands for, where samples are taken at a rate.
     pub period: Option<Value>,
+    /// It is made from samples, which are taken and handed over more often while somebody listens.
+    pub sampled: bool,
     /// Puts a snapshot's rows into a profile.
     pub collect: fn(&mut Collector<'_>),
 }

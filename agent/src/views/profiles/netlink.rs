@@ -13,6 +13,7 @@ pub static KIND: Kind = Kind {
     values: &[Value::count("messages"), Value::count("sends"), Value::time("inside")],
     default_value: 2,
     period: None,
+    sampled: false,
     collect,
 };
 

@@ -2,14 +2,9 @@
 
 use super::Kind;
 use super::svg::Style;
+use crate::demand::{DEFAULT_HZ, MAX_HZ};
 use crate::fold::Window;
 use crate::views::query::{Param, ParamKind, Query, QueryError, SPAN_MAX_NS, seconds};
-
-/// Highest rate of samples that can be asked for, per second and CPU: what samplers offer, and still a few percent
-/// of a CPU.
-pub const HZ_MAX: u64 = 1_000;
-/// Rate while a client waits and asks for no other: as `perf` and pprof do, and not in step with timers of 100 Hz.
-pub const HZ_DEFAULT: u64 = 99;
 
 /// Text in place of protobuf.
 pub const DEBUG: Param = Param {
@@ -21,7 +16,7 @@ pub const DEBUG: Param = Param {
 pub const HZ: Param = Param {
     name: "hz",
     about: "samples per second of each CPU while the window lasts (default 99)",
-    kind: ParamKind::Count { min: 1, max: HZ_MAX },
+    kind: ParamKind::Count { min: 1, max: MAX_HZ as u64 },
 };
 /// Which value to draw.
 pub const VALUE: Param = Param {
@@ -60,8 +55,8 @@ pub const PPROF: &[Param] = &[DEBUG, HZ];
 pub const FLAMEGRAPH: &[Param] = &[HZ, VALUE, FORMAT, ICICLE, REVERSE, BASE];
 
 /// The rate asked for.
-pub fn hz(query: &Query) -> u64 {
-    query.own_count(HZ.name).map_or(HZ_DEFAULT, |hz| hz as u64)
+pub fn hz(query: &Query) -> u32 {
+    query.own_count(HZ.name).and_then(|hz| u32::try_from(hz).ok()).unwrap_or(DEFAULT_HZ)
 }
 
 /// How a flame graph is to be drawn.

@@ -12,6 +12,7 @@ pub static KIND: Kind = Kind {
     values: &[Value::count("samples"), Value::time("cpu")],
     default_value: 1,
     period: Some(Value::time("cpu")),
+    sampled: true,
     collect,
 };
 

@@ -12,6 +12,7 @@ pub static KIND: Kind = Kind {
     values: &[Value::count("waits"), Value::time("runnable")],
     default_value: 1,
     period: None,
+    sampled: true,
     collect,
 };
 
