@@ -326,6 +326,7 @@ fn growth(before: &FloodCount, now: &FloodCount) -> FloodCount {
     FloodCount {
         spawns: now.spawns - before.spawns,
         lost_ends: now.lost_ends - before.lost_ends,
+        nameless: now.nameless - before.nameless,
         failed: now.failed - before.failed,
         wall_ns: now.wall_ns - before.wall_ns,
         on_cpu_ns: now.on_cpu_ns - before.on_cpu_ns,
