@@ -12,6 +12,7 @@ mod losses;
 mod profile;
 mod profiles;
 mod same;
+mod sched;
 mod storm;
 mod windows;
 

@@ -9,6 +9,7 @@ pub mod error;
 mod host;
 mod offsets;
 mod programs;
+pub mod queues;
 pub mod sampler;
 mod syscalls;
 pub mod threads;
@@ -21,11 +22,12 @@ use aya::{
     maps::{MapData, RingBuf},
 };
 use btf::Btf;
-use counters::Counters;
+use counters::{Counters, CountersError};
 use error::AttachError;
 use host::TraceFs;
 use offsets::Offsets;
 use programs::{chain, errno};
+use queues::Queues;
 use sampler::Sampler;
 use slowpod_ebpf::abi::{
     probes::{Hook, Need, PROBES, Probe, Program, Rung},
@@ -103,6 +105,8 @@ pub struct Attached {
     pub threads: Threads,
     /// The sampling timers; `None` where they cannot be had.
     pub sampler: Option<Sampler>,
+    /// Waits in run queues.
+    pub queues: Queues,
     /// Keeps the programs hooked.
     pub hooks: Hooks,
 }
@@ -138,7 +142,9 @@ pub fn attach(options: &Options) -> Result<Attached, AttachError> {
         return Err(AttachError::KernelTooOld { release: kernel_release() });
     }
     let offsets = Offsets::resolve(&btf);
-    let ebpf = load(options, &btf, &offsets)?;
+    let mut ebpf = load(options, &btf, &offsets)?;
+    let counter_error = |error: CountersError| AttachError::Object { detail: error.to_string(), errno: None };
+    let queues = Queues::take(&mut ebpf).map_err(counter_error)?;
     let kernel_types =
         aya::Btf::parse(&bytes, Endianness::Little).map_err(|error| object_error(&error.into()))?;
     let mut ladder =
@@ -153,8 +159,7 @@ pub fn attach(options: &Options) -> Result<Attached, AttachError> {
     }
     let Ladder { mut ebpf, sampler, .. } = ladder;
     let threads = Threads::take(&mut ebpf).map_err(|detail| AttachError::Object { detail, errno: None })?;
-    let mut counters = Counters::take(&mut ebpf)
-        .map_err(|error| AttachError::Object { detail: error.to_string(), errno: None })?;
+    let mut counters = Counters::take(&mut ebpf).map_err(counter_error)?;
     counters.watch(&ebpf);
     let rings = Rings::new(
         (ring(&mut ebpf, "LIFE")?, options.life_ring_bytes),
@@ -162,7 +167,7 @@ pub fn attach(options: &Options) -> Result<Attached, AttachError> {
         (ring(&mut ebpf, "SAMPLES")?, SAMPLES_RING_BYTES),
     )
     .map_err(|error| AttachError::Object { detail: chain(&error), errno: error.raw_os_error() })?;
-    Ok(Attached { verdicts, rings, counters, threads, sampler, hooks: Hooks { programs: ebpf } })
+    Ok(Attached { verdicts, rings, counters, threads, sampler, queues, hooks: Hooks { programs: ebpf } })
 }
 
 /// Creates the maps and prepares the programs, with this kernel's numbers in the globals.

@@ -51,6 +51,8 @@ pub enum Verb {
     Processes(show::Args),
     /// Ask a running agent who talks netlink.
     Netlink(show::Args),
+    /// Ask a running agent how long threads wait for a CPU, and who runs instead.
+    Sched(show::Args),
     /// Try every probe on this kernel and say how each fares, without starting the agent.
     Probes(probes::Args),
     /// Measure a CNI with hollow pods, without kubelet or cluster.
@@ -77,6 +79,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Cni(args) => show::run("cni", args),
         Verb::Processes(args) => show::run("processes", args),
         Verb::Netlink(args) => show::run("netlink", args),
+        Verb::Sched(args) => show::run("sched", args),
         Verb::Probes(args) => probes::run(args),
         Verb::Flux(args) => flux::run(*args),
         Verb::Demo(args) => demo::run(args),

@@ -1,4 +1,4 @@
-//! `storms`, `findings`, `cni`, `processes`, `netlink`: ask a running agent, print a table or JSON.
+//! `storms`, `findings`, `cni`, `processes`, `netlink`, `sched`: ask a running agent, print a table or JSON.
 
 use super::options::{self, Format};
 use super::{Failure, tables};

@@ -12,6 +12,7 @@ mod grid;
 mod netlink;
 mod probes;
 mod processes;
+mod sched;
 mod storms;
 
 use fields::Fields;
@@ -36,6 +37,7 @@ pub fn render(view: &str, body: &[u8], width: usize) -> Result<String, serde_jso
         "netlink" => netlink::lines(&answer, width),
         "probes" => probes::lines(&answer, width),
         "processes" => processes::lines(&answer, width),
+        "sched" => sched::lines(&answer, width),
         "storms" => storms::lines(&answer, width),
         _ => return Ok(String::from_utf8_lossy(body).into_owned()),
     };
@@ -102,7 +104,7 @@ mod tests {
 
     #[test]
     fn an_answer_without_its_fields_is_no_panic() {
-        for view in ["findings", "flux", "netlink", "probes", "processes", "storms"] {
+        for view in ["findings", "flux", "netlink", "probes", "processes", "sched", "storms"] {
             for body in
                 ["{}", "[]", "null", r#"{"daemons":[{}],"findings":[{}],"senders":[{}],"processes":[{}]}"#]
             {
@@ -121,9 +123,10 @@ mod tests {
                 "senders":[{{"name":"{evil}","messages":[{{"message":"{evil}"}}]}}],"summary":"{evil}",
                 "processes":[{{"argv":"{evil}"}}],"failed_execs":[{{"path":"{evil}"}}],
                 "probes":[{{"probe":"{evil}","why":"{evil}"}}],
+                "owners":[{{"held_by":"{evil}","ran_instead":[{{"who":"{evil}"}}]}}],
                 "completeness":{{"degraded":["{evil}"],"lost":{{"{evil}":1}}}}}}"#
         );
-        for view in ["findings", "flux", "netlink", "probes", "processes", "storms"] {
+        for view in ["findings", "flux", "netlink", "probes", "processes", "sched", "storms"] {
             let text = render(view, body.as_bytes(), 80).unwrap();
             assert!(
                 !text.chars().any(|c| (c.is_control() && c != '\n') || c == '\u{202e}'),

@@ -15,6 +15,7 @@ pub mod loss;
 mod nameless;
 pub mod netlink;
 pub mod profile;
+pub mod sched;
 mod sends;
 pub mod sent;
 pub mod spawned;
@@ -50,17 +51,29 @@ pub struct Limits {
     pub cni_calls_max: usize,
     /// Rows kept of each table that a profile is made from: samples, spawned children, netlink sends.
     pub profile_rows_max: usize,
+    /// Cells kept of run-queue waits by process over time; 0 = of run queues only the totals.
+    pub sched_cells_max: usize,
 }
 
 impl Limits {
     /// For the state that follows live: enough for late records and for collecting parents.
-    pub const LIVE: Limits =
-        Limits { ended_max: 1_024, loops_max: 16, cni_calls_max: 1_024, profile_rows_max: 0 };
+    pub const LIVE: Limits = Limits {
+        ended_max: 1_024,
+        loops_max: 16,
+        cni_calls_max: 1_024,
+        profile_rows_max: 0,
+        sched_cells_max: 0,
+    };
     /// For answering one query: every child of a 5,000-spawn storm with room to spare, and ten minutes of a
-    /// daemon that resyncs every second; every plugin of a thousand pods' starts and ends; and the profile of
-    /// a minute on 16 busy CPUs.
-    pub const WINDOW: Limits =
-        Limits { ended_max: 16_384, loops_max: 640, cni_calls_max: 8_192, profile_rows_max: 65_536 };
+    /// daemon that resyncs every second; every plugin of a thousand pods' starts and ends; the profile of a minute on 16
+    /// busy CPUs; and the waits of 500 processes in each of 128 slots of time.
+    pub const WINDOW: Limits = Limits {
+        ended_max: 16_384,
+        loops_max: 640,
+        cni_calls_max: 8_192,
+        profile_rows_max: 65_536,
+        sched_cells_max: 65_536,
+    };
 }
 
 /// The time an answer is about, on the monotonic clock.
@@ -154,6 +167,8 @@ pub struct State {
     pub stacks: Stacks,
     /// Where threads spent their time, by stack, in the window.
     pub profile: profile::Profile,
+    /// Run queues, in the window.
+    pub sched: sched::Sched,
     /// Names for their frames.
     pub symbols: Symbols,
     /// Sums since the start, for metrics.
@@ -190,6 +205,7 @@ impl State {
             counts: Counts::default(),
             stacks: Stacks::default(),
             profile: profile::Profile::new(limits.profile_rows_max),
+            sched: sched::Sched::new(limits.sched_cells_max),
             symbols: Symbols::default(),
             totals: Totals::default(),
             loss: Loss::default(),
@@ -238,6 +254,8 @@ impl State {
             Event::Flood(flood) => self.flood(&flood),
             Event::Cni(cni) => self.cni(&cni),
             Event::Sample(sample) => self.sample(&sample),
+            Event::RunQueue(waits) => self.run_queue(&waits),
+            Event::Pushed(pushed) => self.pushed(&pushed),
             Event::Fact(fact) => self.fact(now_ns, *fact),
         }
     }
@@ -245,8 +263,20 @@ impl State {
     /// Ends the answer: what is still going on is counted up to `until_ns`.
     pub fn finish(mut self, until_ns: u64) -> Snapshot {
         self.count_running(until_ns);
-        let State { daemons, processes, loss, cgroups, failed, stacks, profile, sent, spawned, cni, .. } =
-            &mut self;
+        let State {
+            daemons,
+            processes,
+            loss,
+            cgroups,
+            failed,
+            stacks,
+            profile,
+            sent,
+            spawned,
+            sched,
+            cni,
+            ..
+        } = &mut self;
         for (_, daemon) in daemons.iter_mut() {
             daemon.series.finish(until_ns);
             loss.evict("loops", daemon.series.evicted);
@@ -259,6 +289,8 @@ impl State {
         loss.evict("profile_rows", profile.merged);
         loss.evict("spawned_rows", spawned.merged);
         loss.evict("sent_rows", sent.merged);
+        loss.evict("sched_rows", sched.evicted);
+        loss.evict("sched_cells", sched.heat.evicted);
         loss.evict("cni_calls", cni.evicted);
         loss.evict("cni_sandboxes", cni.sandboxes.evicted);
         let until_ns = until_ns.min(self.window.until_ns);

@@ -19,6 +19,8 @@ pub mod probes;
 pub mod processes;
 pub mod profiles;
 pub mod query;
+pub mod sched;
+pub mod sched_heatmap;
 pub mod storms;
 
 use crate::fold::Snapshot;
@@ -71,8 +73,16 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 pub const JSON: &str = "application/json";
 
 /// Every view, in the order the index lists them.
-pub const VIEWS: &[&View] =
-    &[&findings::VIEW, &storms::VIEW, &cni::VIEW, &processes::VIEW, &netlink::VIEW, &probes::VIEW];
+pub const VIEWS: &[&View] = &[
+    &findings::VIEW,
+    &storms::VIEW,
+    &cni::VIEW,
+    &processes::VIEW,
+    &netlink::VIEW,
+    &sched::VIEW,
+    &sched_heatmap::VIEW,
+    &probes::VIEW,
+];
 
 /// The view with this name.
 pub fn named(name: &str) -> Option<&'static View> {
