@@ -6,6 +6,7 @@ pub mod clock;
 pub mod cni;
 pub mod identity;
 pub mod processes;
+pub mod runtime;
 pub mod symbols;
 pub mod text;
 

@@ -13,6 +13,7 @@ pub mod life;
 pub mod loops;
 pub mod loss;
 pub mod netlink;
+pub mod pods;
 pub mod profile;
 mod sends;
 pub mod stacks;
@@ -43,12 +44,19 @@ pub struct Limits {
     pub loops_max: usize,
     /// CNI calls that ended, and sandboxes, kept.
     pub cni_calls_max: usize,
+    /// Pods kept of which a start was seen.
+    pub pods_max: usize,
     /// Rows of the profile kept.
     pub profile_rows_max: usize,
 }
 
 impl Limits {
     /// For the state that follows live: enough for late records and for collecting parents.
+    pub const LIVE: Limits = Limits { ended_max: 1_024, loops_max: 16, cni_calls_max: 1_024, pods_max: 512 };
+    /// For answering one query: every child of a 5,000-spawn storm with room to spare, and ten minutes of a
+    /// daemon that resyncs every second; and every plugin of a thousand pods' starts and ends.
+    pub const WINDOW: Limits =
+        Limits { ended_max: 16_384, loops_max: 640, cni_calls_max: 8_192, pods_max: 4_096 };
     pub const LIVE: Limits =
         Limits { ended_max: 1_024, loops_max: 16, cni_calls_max: 1_024, profile_rows_max: 0 };
     /// For answering one query: every child of a 5,000-spawn storm with room to spare, and ten minutes of a
@@ -133,6 +141,8 @@ pub struct State {
     pub ended: VecDeque<Ended>,
     /// CNI calls: in flight, and ended in the window.
     pub cni: cni::Calls,
+    /// Starts of pods.
+    pub pods: pods::Pods,
     /// Netlink by sender, in the window.
     pub senders: BTreeMap<Sender, NetlinkTable>,
     /// Failed execs, in the window.
@@ -171,6 +181,7 @@ impl State {
             children: BTreeMap::new(),
             ended: VecDeque::new(),
             cni: cni::Calls::new(limits.cni_calls_max),
+            pods: pods::Pods::new(limits.pods_max),
             senders: BTreeMap::new(),
             failed: Failed::default(),
             counts: Counts::default(),
@@ -231,6 +242,7 @@ impl State {
     /// Ends the answer: what is still going on is counted up to `until_ns`.
     pub fn finish(mut self, until_ns: u64) -> Snapshot {
         self.count_running(until_ns);
+        let State { daemons, processes, loss, cgroups, failed, stacks, cni, pods, .. } = &mut self;
         let State { daemons, processes, loss, cgroups, failed, stacks, profile, cni, .. } = &mut self;
         for (_, daemon) in daemons.iter_mut() {
             daemon.series.finish(until_ns);
@@ -244,12 +256,15 @@ impl State {
         loss.evict("profile_rows", profile.merged);
         loss.evict("cni_calls", cni.evicted);
         loss.evict("cni_sandboxes", cni.sandboxes.evicted);
+        loss.evict("pods", pods.evicted);
         let until_ns = until_ns.min(self.window.until_ns);
         Snapshot { window: Window { until_ns, ..self.window }, state: self }
     }
 
-    /// Counts the loops that are over at `now_ns`, and the sandboxes that have their network, into the totals. For the state that runs all the time.
+    /// Counts the loops that are over at `now_ns`, the sandboxes that have their network and the pods that have started,
+    /// into the totals. For the state that runs all the time.
     pub fn settle(&mut self, now_ns: u64) {
+        self.settle_pods(now_ns);
         self.cni.sandboxes.settle(now_ns, |ready_ns| self.totals.cni.network_ready.add(ready_ns, 0));
         for (_, daemon) in self.daemons.iter_mut() {
             let name = daemon.name.clone();
@@ -266,6 +281,7 @@ impl State {
             ("cgroups", (self.cgroups.len(), crate::enrich::cgroups::CGROUPS_MAX)),
             ("cni_calls", (self.cni.in_flight(), cni::LIVE_MAX)),
             ("daemons", (self.daemons.len(), daemons::DAEMONS_MAX)),
+            ("pods", (self.pods.len(), self.limits.pods_max)),
             ("netlink_senders", (self.senders.len(), SENDERS_MAX)),
             ("stacks", (self.stacks.iter().count(), stacks::STACKS_MAX)),
         ]);

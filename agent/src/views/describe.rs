@@ -3,7 +3,7 @@
 
 use crate::enrich::cni::CniWork;
 use crate::enrich::identity::{Identity, Qos};
-use crate::enrich::{ProcId, processes::Process};
+use crate::enrich::{ProcId, processes::Process, runtime};
 use crate::fold::{State, class::Outcomes, grow};
 use serde::Serialize;
 use slowpod_ebpf::abi::split::{Cause, Split};
@@ -91,7 +91,7 @@ pub enum IdentityBlock {
         qos: &'static str,
         /// Container runtime, where the path says.
         runtime: Option<&'static str>,
-        /// Where this is from, when it is not its cgroup: `cni_args`.
+        /// Where this is from, when it is not its cgroup: `cni_args`, or `container_id` of a runtime's arguments.
         #[serde(skip_serializing_if = "Option::is_none")]
         via: Option<&'static str>,
     },
@@ -109,12 +109,34 @@ pub enum IdentityBlock {
 }
 
 impl IdentityBlock {
-    /// Who a process belongs to. One that does CNI work runs in the runtime's cgroup and belongs to the pod it
-    /// does it for.
+    /// Who a process belongs to. One that does CNI work or brings up a container runs in the runtime's cgroup and
+    /// belongs to the pod it does it for.
     pub fn of_process(state: &State, process: &Process) -> Self {
         match process.cni.as_deref() {
             Some(work) if work.pod.uid.is_some() => IdentityBlock::of_cni(work),
-            Some(_) | None => IdentityBlock::of(state, process.cgroup_id),
+            Some(_) | None => IdentityBlock::of_runtime(state, process)
+                .unwrap_or_else(|| IdentityBlock::of(state, process.cgroup_id)),
+        }
+    }
+
+    /// The pod whose container a runtime's process works on.
+    fn of_runtime(state: &State, process: &Process) -> Option<Self> {
+        let container_id = runtime::work_of(&state.processes, process.id)?.container_id?;
+        let (uid, pod) = state.pods.owner(&container_id)?;
+        Some(IdentityBlock::Pod {
+            pod_uid: uid.to_string(),
+            container_id: Some(container_id.to_string()),
+            qos: pod.map_or(Qos::Unknown, |pod| pod.qos).name(),
+            runtime: None,
+            via: Some("container_id"),
+        })
+    }
+
+    /// UID of the pod, if it is one.
+    pub fn pod_uid(&self) -> Option<&str> {
+        match self {
+            IdentityBlock::Pod { pod_uid, .. } => Some(pod_uid),
+            IdentityBlock::Host { .. } | IdentityBlock::Unknown => None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Which processes and daemons an answer is about. In: a query's filters. Out: yes or no.
 
-use super::Query;
+use super::{Query, describe::IdentityBlock};
 use crate::enrich::{ProcId, processes::Process};
 use crate::fold::daemons::{Daemon, DaemonKey, key_of};
 use crate::fold::{Sender, State};
@@ -24,16 +24,16 @@ impl<'a> Filter<'a> {
         pod.is_none() && pid.is_none() && comm.is_none() && cgroup.is_none()
     }
 
-    /// Whether a process passes. One that does CNI work is its pod's, whatever its cgroup.
+    /// Whether a process passes. One that does CNI work or brings up a container is its pod's, whatever its cgroup.
     pub fn process(&self, process: &Process) -> bool {
         self.query.pid.is_none_or(|pid| pid == process.id.tgid)
             && self.query.comm.as_deref().is_none_or(|comm| comm == &*process.comm)
-            && match process.cni.as_deref().and_then(|work| work.pod.uid.as_deref()) {
-                Some(uid) => {
-                    self.query.pod.as_deref().is_none_or(|pod| pod == uid) && self.below(process.cgroup_id)
-                }
-                None => self.cgroup(process.cgroup_id),
-            }
+            && self.below(process.cgroup_id)
+            && self
+                .query
+                .pod
+                .as_deref()
+                .is_none_or(|pod| IdentityBlock::of_process(self.state, process).pod_uid() == Some(pod))
     }
 
     /// Whether a daemon passes: by any of its processes' ids, forks without exec among them.

@@ -15,6 +15,9 @@ pub mod metrics;
 pub mod netlink;
 pub mod netlink_rows;
 pub mod openapi;
+pub mod pod;
+mod pod_steps;
+pub mod pods;
 pub mod probes;
 pub mod processes;
 pub mod query;
@@ -70,8 +73,16 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 pub const JSON: &str = "application/json";
 
 /// Every view, in the order the index lists them.
-pub const VIEWS: &[&View] =
-    &[&findings::VIEW, &storms::VIEW, &cni::VIEW, &processes::VIEW, &netlink::VIEW, &probes::VIEW];
+pub const VIEWS: &[&View] = &[
+    &findings::VIEW,
+    &storms::VIEW,
+    &cni::VIEW,
+    &pods::VIEW,
+    &pod::VIEW,
+    &processes::VIEW,
+    &netlink::VIEW,
+    &probes::VIEW,
+];
 
 /// The view with this name.
 pub fn named(name: &str) -> Option<&'static View> {

@@ -2,6 +2,7 @@
 
 use super::{Input, text::Rows};
 use crate::fold::netlink::MessageSums;
+use crate::fold::pods::phases::Phase;
 use crate::fold::totals::SpawnTotals;
 use slowpod_ebpf::abi::split::Cause;
 
@@ -102,4 +103,15 @@ pub(super) fn cni_in_flight(input: &Input<'_>, rows: &mut Rows) {
 /// There from the first scrape on, so that rates have a start.
 pub(super) fn cni_ready(input: &Input<'_>, rows: &mut Rows) {
     rows.durations(&[], &input.pulse.totals.cni.network_ready);
+}
+
+/// There from the first scrape on, so that rates have a start.
+pub(super) fn pod_starts(input: &Input<'_>, rows: &mut Rows) {
+    rows.durations(&[], &input.pulse.totals.pods.start);
+}
+
+pub(super) fn pod_phases(input: &Input<'_>, rows: &mut Rows) {
+    for (phase, durations) in Phase::ALL.into_iter().zip(&input.pulse.totals.pods.phases) {
+        rows.durations(&[phase.name()], durations);
+    }
 }
