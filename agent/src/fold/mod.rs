@@ -52,18 +52,23 @@ pub struct Limits {
 
 impl Limits {
     /// For the state that follows live: enough for late records and for collecting parents.
-    pub const LIVE: Limits = Limits { ended_max: 1_024, loops_max: 16, cni_calls_max: 1_024, pods_max: 512 };
-    /// For answering one query: every child of a 5,000-spawn storm with room to spare, and ten minutes of a
-    /// daemon that resyncs every second; and every plugin of a thousand pods' starts and ends.
-    pub const WINDOW: Limits =
-        Limits { ended_max: 16_384, loops_max: 640, cni_calls_max: 8_192, pods_max: 4_096 };
-    pub const LIVE: Limits =
-        Limits { ended_max: 1_024, loops_max: 16, cni_calls_max: 1_024, profile_rows_max: 0 };
+    pub const LIVE: Limits = Limits {
+        ended_max: 1_024,
+        loops_max: 16,
+        cni_calls_max: 1_024,
+        pods_max: 512,
+        profile_rows_max: 0,
+    };
     /// For answering one query: every child of a 5,000-spawn storm with room to spare, and ten minutes of a
     /// daemon that resyncs every second; every plugin of a thousand pods' starts and ends; and the profile of
     /// a minute on 16 busy CPUs.
-    pub const WINDOW: Limits =
-        Limits { ended_max: 16_384, loops_max: 640, cni_calls_max: 8_192, profile_rows_max: 65_536 };
+    pub const WINDOW: Limits = Limits {
+        ended_max: 16_384,
+        loops_max: 640,
+        cni_calls_max: 8_192,
+        pods_max: 4_096,
+        profile_rows_max: 65_536,
+    };
 }
 
 /// The time an answer is about, on the monotonic clock.
@@ -242,8 +247,7 @@ impl State {
     /// Ends the answer: what is still going on is counted up to `until_ns`.
     pub fn finish(mut self, until_ns: u64) -> Snapshot {
         self.count_running(until_ns);
-        let State { daemons, processes, loss, cgroups, failed, stacks, cni, pods, .. } = &mut self;
-        let State { daemons, processes, loss, cgroups, failed, stacks, profile, cni, .. } = &mut self;
+        let State { daemons, processes, loss, cgroups, failed, stacks, profile, cni, pods, .. } = &mut self;
         for (_, daemon) in daemons.iter_mut() {
             daemon.series.finish(until_ns);
             loss.evict("loops", daemon.series.evicted);

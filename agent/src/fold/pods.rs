@@ -21,6 +21,8 @@ use start::{Container, Program, STEPS_MAX, Start, Step};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+/// How long a start may take, if nothing else is said: Kubernetes' objective for the 99th percentile (sig-scalability).
+pub const SLOW_NS: u64 = 5_000_000_000;
 /// Starts kept of one pod; a pod that is started more often in a window is crashing, and its last starts tell it.
 const STARTS_MAX: usize = 8;
 /// Containers that runtimes work on and whose pod is not known yet. It is known a few milliseconds later, or never, for

@@ -141,17 +141,18 @@ fn container_steps(start: &Start, container: &Container, steps: &mut Vec<StepBlo
         });
     }
     let Some(program) = &container.program else { return };
-    let name = Some(program.path.to_string());
-    let exec = StepBlock::new("exec", start, program.ran_ns, Some(program.ran_ns));
-    steps.push(StepBlock { name: name.clone(), pid: Some(program.id.tgid), ..of(exec) });
-    if start.is_init(container) {
-        let run = StepBlock::new("init_run", start, program.ran_ns, container.ended_ns);
-        steps.push(StepBlock {
-            name,
-            pid: Some(program.id.tgid),
-            ..of(run.ended_as(container.status, false))
-        });
-    }
+    // An init container's run is a step itself; of the others only the begin is.
+    let (what, until_ns) = match kind {
+        "init" => ("init_run", container.ended_ns),
+        _ => ("exec", Some(program.ran_ns)),
+    };
+    let run = StepBlock::new(what, start, program.ran_ns, until_ns);
+    let status = container.status.filter(|_| kind == "init");
+    steps.push(StepBlock {
+        name: Some(program.path.to_string()),
+        pid: Some(program.id.tgid),
+        ..of(run.ended_as(status, false))
+    });
 }
 
 /// Puts a step wherever nothing is seen to go on, from the begin to the last step's begin or, of a start that is not

@@ -6,7 +6,7 @@ use super::filter::Filter;
 use super::{JSON, Param, Query, View, body, query::ParamKind};
 use crate::fold::grow::total;
 use crate::fold::pods::phases::{Measured, Phase, Progress, measure, networks};
-use crate::fold::pods::{Pod, start::Start};
+use crate::fold::pods::{Pod, SLOW_NS, start::Start};
 use crate::fold::{Snapshot, State};
 use serde::Serialize;
 use std::cmp::Reverse;
@@ -23,9 +23,6 @@ pub static VIEW: View = View {
     content_type: JSON,
     render,
 };
-
-/// How long a start may take. Kubernetes' objective for pod starts is 5 s at the 99th percentile (sig-scalability).
-pub const OVER_NS: u64 = 5_000_000_000;
 
 const OVER: Param = Param {
     name: "over",
@@ -54,6 +51,8 @@ struct Totals {
     started: usize,
     starting: usize,
     given_up: usize,
+    /// Hollow pods.
+    network_only: usize,
     /// They began before the answer's first record, so they are in no percentile and no share.
     cut_at_start: usize,
     /// What counts as too slow.
@@ -95,11 +94,13 @@ pub(super) struct StartBlock {
     qos: &'static str,
     /// Which start of this pod: 0 is the first that was seen.
     number: u64,
-    /// `started`, `starting` or `given_up`.
+    /// `started`, `starting`, `given_up`, or `network_only` for a hollow pod.
     state: &'static str,
     began: Instant,
     /// From its begin to its first container's program; up to now, or to its being given up, when there is none.
     wall_ns: u64,
+    /// From its begin to the program of the last container, restarts left out; `null` while none runs.
+    all_ran_ns: Option<u64>,
     /// Time by phase; adds up to `wall_ns`.
     phases: BTreeMap<&'static str, u64>,
     /// The longest phase.
@@ -132,8 +133,7 @@ pub(super) struct Row<'a> {
 
 impl Row<'_> {
     fn is_over(&self, over_ns: u64) -> bool {
-        let counts = self.measured.progress != Progress::GivenUp && !self.start.cut_at_start;
-        counts && self.measured.wall_ns() > over_ns
+        self.measured.is_slow(over_ns) && !self.start.cut_at_start
     }
 }
 
@@ -179,7 +179,7 @@ fn passes(state: &State, filter: &Filter<'_>, query: &Query, start: &Start) -> b
 }
 
 fn render(snapshot: &Snapshot, query: &Query) -> Vec<u8> {
-    let over_ns = query.own_span(OVER.name).unwrap_or(OVER_NS);
+    let over_ns = query.own_span(OVER.name).unwrap_or(SLOW_NS);
     let mut rows = rows(snapshot, query);
     rows.sort_by_key(|row| (Reverse(row.measured.wall_ns()), row.pod.uid.clone(), row.number));
     let whole: Vec<&Row<'_>> = rows
@@ -205,6 +205,7 @@ fn totals(rows: &[Row<'_>], whole: usize, slow: &[&Row<'_>], over_ns: u64) -> To
         started: count(Progress::Started),
         starting: count(Progress::Starting),
         given_up: count(Progress::GivenUp),
+        network_only: count(Progress::NetworkOnly),
         cut_at_start: rows.iter().filter(|row| row.start.cut_at_start).count(),
         over_ns,
         over: slow.len(),
@@ -243,6 +244,8 @@ pub(super) fn start_block(state: &State, row: &Row<'_>) -> StartBlock {
         .containers
         .iter()
         .filter(|container| start.is_sandbox(container) && !start.sandboxes.contains(&container.id));
+    let ran = start.own_containers().filter(|container| !start.is_restart(container));
+    let ran = ran.filter_map(|container| Some(container.program.as_ref()?.ran_ns));
     let restarts = start.own_containers().filter(|container| start.is_restart(container)).count();
     StartBlock {
         pod_uid: pod.uid.clone(),
@@ -253,6 +256,7 @@ pub(super) fn start_block(state: &State, row: &Row<'_>) -> StartBlock {
         state: measured.progress.name(),
         began: Instant::of(state, start.begun_ns),
         wall_ns: measured.wall_ns(),
+        all_ran_ns: ran.max().map(|ns| ns.saturating_sub(start.begun_ns)),
         phases: Phase::ALL
             .into_iter()
             .map(|phase| (phase.name(), measured.phases_ns[phase as usize]))

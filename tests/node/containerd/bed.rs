@@ -4,6 +4,7 @@
 use super::cri::{Cri, SandboxConfig};
 use super::image;
 use harness::netns::{PrivateNet, die_with_test};
+use harness::tools::Tool;
 use slowpod::capture::facts::cgroups::{Layout, Wanted};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,6 +36,7 @@ pub(super) struct Node {
     /// Its own folder in each cgroup hierarchy: `/slowpod-node-PID-N`.
     root: String,
     unified: PathBuf,
+    pids: Option<PathBuf>,
 }
 
 impl Node {
@@ -47,6 +49,7 @@ impl Node {
         let number = NODES.fetch_add(1, Ordering::Relaxed);
         let root = format!("slowpod-node-{}-{number}", std::process::id());
         let unified = Layout::find(Path::new("/"), &Wanted::V2).expect("a cgroup v2 hierarchy").mount;
+        let pids = Layout::find(Path::new("/"), &Wanted::V1("pids".into())).ok().map(|layout| layout.mount);
         let cgroup = unified.join(&root).join("containerd.service");
         fs::create_dir_all(&cgroup).unwrap();
         let dir = tempfile::tempdir().unwrap();
@@ -57,7 +60,7 @@ impl Node {
         let log = fs::File::create(dir.path().join("log")).unwrap();
         die_with_test(net.holds(&mut command)).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let containerd = command.spawn().expect("unshare(1), of util-linux");
-        let node = Node { net, dir, containerd, root, unified };
+        let node = Node { net, dir, containerd, root, unified, pids };
         node.wait_for("the runtime", || node.cri().is_ok_and(|cri| cri.sandboxes().is_ok()));
         node.import();
         node
@@ -81,11 +84,40 @@ impl Node {
         Cri::connect(&self.socket())
     }
 
+    /// Names of the cgroup hierarchies that it makes pods' cgroups in, as `--cgroup-hierarchy` takes them.
+    pub(super) fn hierarchies(&self) -> Vec<&'static str> {
+        ["v2"].into_iter().chain(self.pids.as_ref().map(|_| "pids")).collect()
+    }
+
     /// Makes a pod's cgroup, as a kubelet does before it asks the runtime for anything; its path in the hierarchy.
     pub(super) fn pod_cgroup(&self, uid: &str) -> String {
         let path = format!("/{}/kubepods/besteffort/pod{uid}", self.root);
-        fs::create_dir_all(self.unified.join(&path[1..])).unwrap();
+        for hierarchy in [Some(&self.unified), self.pids.as_ref()].into_iter().flatten() {
+            fs::create_dir_all(hierarchy.join(&path[1..])).unwrap();
+        }
         path
+    }
+
+    /// Runs iproute2's `ip` in its network namespace.
+    pub(super) fn ip(&self, words: &[&str]) {
+        let mut command = Command::new(Tool::Ip.require());
+        assert!(self.net.holds(command.args(words)).status().unwrap().success(), "ip {words:?}");
+    }
+
+    /// Ends it, and fails when anything of it is left.
+    pub(super) fn down(self) {
+        let (root, dir) = (self.root.clone(), self.dir.path().to_owned());
+        drop(self);
+        let hierarchies = fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|entry| entry.path());
+        let left: Vec<_> = hierarchies.map(|mount| mount.join(&root)).filter(|path| path.exists()).collect();
+        assert!(left.is_empty(), "{left:?}");
+        assert!(!dir.exists(), "{}", dir.display());
+        // A shim holds the folder's path on its command line.
+        let said = |pid: &Path| fs::read(pid.join("cmdline")).unwrap_or_default();
+        let told = dir.display().to_string();
+        let processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+        let left = processes.filter(|pid| String::from_utf8_lossy(&said(pid)).contains(&told)).count();
+        assert_eq!(left, 0, "processes");
     }
 
     /// What to ask the runtime for, for a pod with this cgroup.

@@ -85,8 +85,9 @@ impl SandboxConfig {
         }
     }
 
-    /// The same in the node's own network namespace.
+    /// The same in the node's own network namespace, and so under the node's own name.
     pub(super) fn on_host_network(mut self) -> Self {
+        self.hostname.clear();
         let security = self.linux.as_mut().and_then(|linux| linux.security.as_mut());
         security.and_then(|security| security.namespaces.as_mut()).expect("set by `new`").network = NODE;
         self
@@ -208,12 +209,11 @@ impl Cri {
         sandbox: &str,
         config: &SandboxConfig,
         name: &str,
-        image: &str,
         command: &[&str],
     ) -> Result<String, tonic::Status> {
         let container = ContainerConfig {
             metadata: Some(ContainerMetadata { name: name.into() }),
-            image: Some(Image { image: image.into() }),
+            image: Some(Image { image: super::image::NAME.into() }),
             command: command.iter().map(|word| (*word).to_owned()).collect(),
             log_path: format!("{name}.log"),
         };

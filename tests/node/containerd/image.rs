@@ -1,4 +1,4 @@
-//! A container image without a registry: one static program, in an archive as `ctr images import` takes it (OCI image
+//! A container image without a registry: one static program by two names, in an archive as `ctr images import` takes it (OCI image
 //! layout).
 
 use serde_json::{Value, json};
@@ -9,8 +9,10 @@ use std::process::Command;
 
 /// Name of the image: it serves as the sandbox's and as every container's.
 pub(super) const NAME: &str = "registry.invalid/pause:1";
-/// Its program.
-pub(super) const PROGRAM: &str = "/pause";
+/// What a sandbox runs.
+const PAUSE: &str = "/pause";
+/// The same program by a name that is no sandbox's.
+pub(super) const APP: &str = "/app";
 
 /// Compiles `pause.c` and writes the image to `archive`; `dir` is for what lies in between.
 pub(super) fn write(dir: &Path, archive: &Path) {
@@ -18,7 +20,8 @@ pub(super) fn write(dir: &Path, archive: &Path) {
     let program = dir.join("pause");
     let status = Command::new("cc").args(["-O1", "-static", "-o"]).arg(&program).arg(source).status();
     assert!(status.expect("a C compiler, which Rust needs too").success());
-    let layer = tar(&[(&PROGRAM[1..], fs::read(program).unwrap(), 0o755)]);
+    let program = fs::read(program).unwrap();
+    let layer = tar(&[(&PAUSE[1..], program.clone(), 0o755), (&APP[1..], program, 0o755)]);
     let mut blobs: Vec<(String, Vec<u8>)> = Vec::new();
     let mut blob = |bytes: Vec<u8>| {
         let digest = hex(&Sha256::digest(&bytes));
@@ -32,7 +35,7 @@ pub(super) fn write(dir: &Path, archive: &Path) {
     };
     let layer = blob(layer);
     let config = blob(text(&json!({
-        "architecture": "amd64", "os": "linux", "config": { "Cmd": [PROGRAM] },
+        "architecture": "amd64", "os": "linux", "config": { "Cmd": [PAUSE] },
         "rootfs": { "type": "layers", "diff_ids": [layer["digest"]] },
     })));
     let manifest = blob(text(&json!({

@@ -41,8 +41,13 @@ pub(super) fn lines(answer: &Fields<'_>, width: usize) -> Vec<String> {
 
 fn waterfall(start: &Fields<'_>, width: usize) -> Vec<String> {
     let phases = start.at("phases");
+    let all_ran = start.whole("all_ran_ns");
     let took = match start.text("state").as_str() {
+        "started" if all_ran > start.whole("wall_ns") => {
+            format!("started in {}, all containers in {}", start.span("wall_ns"), duration(all_ran))
+        }
         "started" => format!("started in {}", start.span("wall_ns")),
+        "network_only" => format!("network in {}, and nothing else", start.span("wall_ns")),
         "starting" => format!("starting for {}", start.span("wall_ns")),
         _ => format!("given up after {}", start.span("wall_ns")),
     };
@@ -61,7 +66,12 @@ fn waterfall(start: &Fields<'_>, width: usize) -> Vec<String> {
     let names = steps.iter().map(|step| step.name.chars().count()).max().unwrap_or(0).min(NAME_CHARS_MAX);
     let bar = width.saturating_sub(names + 2 * TIME_CHARS + 4).max(BAR_CHARS_MIN);
     lines.push(format!("  {:<names$}{:>TIME_CHARS$}{:>TIME_CHARS$}", "STEP", "AT", "TOOK"));
-    for step in &steps {
+    // A gap that is too short for the scale is seen well enough between its neighbours.
+    let is_shown = |step: &&Line| {
+        let wall_ns = step.wall_ns.unwrap_or(u64::MAX);
+        !step.is_gap || wall_ns.saturating_mul(bar as u64) >= whole_ns
+    };
+    for step in steps.iter().filter(is_shown) {
         let took = step.wall_ns.map_or_else(String::new, duration);
         let took = if step.wall_ns == Some(0) { String::new() } else { took };
         let row = format!(

@@ -6,13 +6,14 @@ use crate::findings::human::{count, duration, many};
 
 pub(super) fn lines(answer: &Fields<'_>, width: usize) -> Vec<String> {
     let totals = answer.at("totals");
+    let parts = ["started", "starting", "given_up", "network_only"];
+    let parts = parts.iter().filter(|part| totals.whole(part) > 0 || **part == "started");
+    let parts = parts.map(|part| format!("{} {}", count(totals.whole(part)), part.replace('_', " ")));
     let mut lines = vec![format!(
-        "{}: {}, {} started, {} starting, {} given up",
+        "{}: {}, {}",
         super::window(answer),
         many(totals.whole("starts"), "pod start"),
-        count(totals.whole("started")),
-        count(totals.whole("starting")),
-        count(totals.whole("given_up"))
+        parts.collect::<Vec<_>>().join(", ")
     )];
     let spread = answer.at("start_ns");
     if spread.is_some() {
@@ -75,7 +76,7 @@ fn starts(answer: &Fields<'_>) -> Grid {
         Column::Word("uid"),
         Column::Word("state"),
         Column::Number("took"),
-        Column::Number("kubelet"),
+        Column::Number("before"),
         Column::Number("network"),
         Column::Number("sandbox"),
         Column::Number("between"),

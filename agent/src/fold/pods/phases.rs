@@ -57,6 +57,8 @@ pub enum Progress {
     Starting,
     /// Not, and it was given up.
     GivenUp,
+    /// It has a network and nothing else, not even a cgroup: a hollow pod, as `slowpod flux` makes them.
+    NetworkOnly,
 }
 
 impl Progress {
@@ -66,6 +68,7 @@ impl Progress {
             Progress::Started => "started",
             Progress::Starting => "starting",
             Progress::GivenUp => "given_up",
+            Progress::NetworkOnly => "network_only",
         }
     }
 }
@@ -75,7 +78,8 @@ impl Progress {
 pub struct Measured {
     /// How far it has come.
     pub progress: Progress,
-    /// Its end: the first container's program ran, it was given up, or the answer ends.
+    /// Its end: the first container's program ran, it was given up, a hollow pod's network was ready, or the answer
+    /// ends.
     pub until_ns: u64,
     /// By phase, in the order of [`Phase::ALL`]; adds up to the whole.
     pub phases_ns: [u64; 5],
@@ -85,6 +89,14 @@ impl Measured {
     /// The whole, in ns.
     pub fn wall_ns(&self) -> u64 {
         crate::fold::grow::total(self.phases_ns)
+    }
+
+    /// Whether it took longer than `over_ns`, or has not come to its end for longer.
+    pub fn is_slow(&self, over_ns: u64) -> bool {
+        match self.progress {
+            Progress::Started | Progress::Starting => self.wall_ns() > over_ns,
+            Progress::GivenUp | Progress::NetworkOnly => false,
+        }
     }
 
     /// The longest phase.
@@ -130,11 +142,14 @@ pub fn measure(state: &State, start: &Start, now_ns: u64) -> Measured {
         }
     }
     let started_ns = start.started_ns();
-    let given_up_ns = start.cgroup_gone_ns.or_else(|| hollow_end(state, start));
-    let (progress, until_ns) = match (started_ns, given_up_ns) {
-        (Some(ns), _) => (Progress::Started, ns),
-        (None, Some(ns)) => (Progress::GivenUp, ns),
-        (None, None) => (Progress::Starting, now_ns),
+    let is_hollow = start.cgroup_made_ns.is_none() && !start.cut_at_start && start.containers.is_empty();
+    let hollow_ns = spans.iter().filter(|span| span.ready && is_hollow).map(|span| span.until_ns).min();
+    let given_up_ns = start.cgroup_gone_ns.or_else(|| deleted_ns(state, start).filter(|_| is_hollow));
+    let (progress, until_ns) = match (started_ns, hollow_ns, given_up_ns) {
+        (Some(ns), ..) => (Progress::Started, ns),
+        (None, Some(ns), _) => (Progress::NetworkOnly, ns),
+        (None, None, Some(ns)) => (Progress::GivenUp, ns),
+        (None, None, None) => (Progress::Starting, now_ns),
     };
     let begun_ns = start.begun_ns.min(until_ns);
     let sandboxes = || start.containers.iter().filter(|container| start.is_sandbox(container));
@@ -167,11 +182,8 @@ pub fn measure(state: &State, start: &Start, now_ns: u64) -> Measured {
     Measured { progress, until_ns, phases_ns }
 }
 
-/// When a pod that has nothing but a network, as `slowpod flux` makes them, was given up.
-fn hollow_end(state: &State, start: &Start) -> Option<u64> {
-    if start.cgroup_made_ns.is_some() || start.cut_at_start || !start.containers.is_empty() {
-        return None;
-    }
+/// When the last of a pod's sandboxes was given up, if all were.
+fn deleted_ns(state: &State, start: &Start) -> Option<u64> {
     let mut end_ns = None;
     for sandbox in networks(state, start) {
         end_ns = end_ns.max(Some(sandbox.deleted_ns?));
