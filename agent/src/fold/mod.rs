@@ -52,13 +52,8 @@ pub struct Limits {
 
 impl Limits {
     /// For the state that follows live: enough for late records and for collecting parents.
-    pub const LIVE: Limits = Limits {
-        ended_max: 1_024,
-        loops_max: 16,
-        cni_calls_max: 1_024,
-        pods_max: 512,
-        profile_rows_max: 0,
-    };
+    pub const LIVE: Limits =
+        Limits { ended_max: 1_024, loops_max: 16, cni_calls_max: 1_024, pods_max: 512, profile_rows_max: 0 };
     /// For answering one query: every child of a 5,000-spawn storm with room to spare, and ten minutes of a
     /// daemon that resyncs every second; every plugin of a thousand pods' starts and ends; and the profile of
     /// a minute on 16 busy CPUs.
