@@ -86,6 +86,16 @@ impl Hub {
         &self.demand
     }
 
+    /// Up to which instant records are in.
+    pub fn recorded_until_ns(&self) -> u64 {
+        lock(&self.recent).until_ns()
+    }
+
+    /// How long the recorder keeps records, at most.
+    pub fn keep_ns(&self) -> u64 {
+        lock(&self.recent).keep_ns()
+    }
+
     /// What a window's answer is folded from. Holds the recorder for the copy of one open chunk at most.
     pub fn excerpt(&self, window: &Window) -> Excerpt {
         lock(&self.recent).excerpt(window)
@@ -234,6 +244,10 @@ pub fn keyframe(state: &State, now_ns: u64) -> Vec<u8> {
     }
     for (id, name) in &state.genl {
         tell(now_ns, &Fact::GenlFamily { id: *id, name: name.clone() });
+    }
+    for (uid, pod) in state.pod_names.iter() {
+        let (uid, namespace, name) = (uid.to_string(), pod.namespace.to_string(), pod.name.to_string());
+        tell(now_ns, &Fact::PodName { uid, namespace, name });
     }
     for (id, cgroup) in state.cgroups.living() {
         tell(now_ns, &Fact::Cgroup { id, hierarchy: 0, path: cgroup.path.as_str().into() });

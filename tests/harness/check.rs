@@ -6,7 +6,7 @@ use serde_json::Value;
 use slowpod::capture::{CaptureError, Progress, Source};
 use slowpod::cli::tables;
 use slowpod::fold::{Limits, Snapshot, State, Window};
-use slowpod::views::{self, Query};
+use slowpod::views::{self, Query, profiles};
 use slowpod::{decode, pipeline};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -62,6 +62,20 @@ pub fn render(snapshot: &Snapshot, view: &str, query: &str) -> Vec<u8> {
     (view.render)(snapshot, &query)
 }
 
+/// A profile of a snapshot, `folded` or as `text`; `query` as in a URL.
+pub fn render_profile(snapshot: &Snapshot, kind: &str, format: &str, query: &str) -> Vec<u8> {
+    let kind = profiles::named(kind).unwrap_or_else(|| panic!("there is no profile {kind:?}"));
+    let query =
+        Query::parse(query, profiles::params::FLAMEGRAPH).unwrap_or_else(|error| panic!("{query}: {error}"));
+    let profile = profiles::profile(kind, snapshot, &query);
+    let value = profiles::params::value(kind, &query).unwrap_or_else(|error| panic!("{error}"));
+    match format {
+        "folded" => profiles::folded::encode(&profile, value),
+        "text" => profiles::text::encode(&profile, query.rows()),
+        other => panic!("no golden file holds {other}"),
+    }
+}
+
 /// A view's answer about a scene, as JSON.
 pub fn answer(scene: &Scene, view: &str, query: &str) -> Value {
     serde_json::from_slice(&render(&snapshot(scene), view, query)).expect("answers are JSON")
@@ -88,8 +102,11 @@ pub fn check(name: &str) {
     assert!(!scene.shows.is_empty(), "{name}.scene shows nothing");
     let snapshot = snapshot(&scene);
     for (view, query) in &scene.shows {
-        let now = String::from_utf8(render(&snapshot, view, query)).expect("answers are UTF-8");
-        compare(&golden_path(name, view, "json"), &now);
+        let now = match view.split_once('.') {
+            Some((kind, format)) => render_profile(&snapshot, kind, format, query),
+            None => render(&snapshot, view, query),
+        };
+        compare(&shown_path(name, view), &String::from_utf8(now).expect("answers are UTF-8"));
     }
     for (view, width, query) in &scene.prints {
         let table = tables::render(view, &render(&snapshot, view, query), *width).expect("answers are JSON");
@@ -102,13 +119,21 @@ pub fn orphans() -> Vec<String> {
     let mut known = BTreeSet::new();
     for name in crate::scene::all() {
         let scene = Scene::load(&name);
-        known.extend(scene.shows.iter().map(|(view, _)| golden_path(&name, view, "json")));
+        known.extend(scene.shows.iter().map(|(view, _)| shown_path(&name, view)));
         known.extend(scene.prints.iter().map(|(view, ..)| golden_path(&name, view, "txt")));
     }
     let folder = data_folder().join("golden");
     let files = std::fs::read_dir(&folder).expect("the folder of golden files");
     let paths = files.map(|entry| entry.expect("a readable folder").path());
     paths.filter(|path| !known.contains(path)).map(|path| path.display().to_string()).collect()
+}
+
+/// Where what is shown of a scene is written down: a view as JSON, a profile in its own format.
+fn shown_path(scene: &str, view: &str) -> PathBuf {
+    match view.split_once('.') {
+        Some((kind, format)) => golden_path(scene, kind, format),
+        None => golden_path(scene, view, "json"),
+    }
 }
 
 fn golden_path(scene: &str, view: &str, suffix: &str) -> PathBuf {

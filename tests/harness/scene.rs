@@ -36,6 +36,7 @@
 //!
 //! window 2s 5s          what is asked for (else: all there is)
 //! show storms loops=1   an answer to compare with `data/golden/SCENE.storms.json`
+//! show exec.folded value=spawns     a profile: `folded` or `text`, with `data/golden/SCENE.exec.folded`
 //! print storms 100 limit=5    the same as a table of that width, with `data/golden/SCENE.storms.txt`
 //! ```
 //!

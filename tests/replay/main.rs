@@ -11,6 +11,7 @@ mod loops;
 mod losses;
 mod pods;
 mod profile;
+mod profiles;
 mod same;
 mod storm;
 mod windows;

@@ -3,6 +3,7 @@
 
 mod bounds;
 mod paths;
+mod profiles;
 mod refusals;
 mod sockets;
 

@@ -155,6 +155,16 @@ impl Recent {
         std::mem::take(&mut self.evicted)
     }
 
+    /// Up to which instant records are in; 0 before the first.
+    pub fn until_ns(&self) -> u64 {
+        self.open_until_ns
+    }
+
+    /// Longest time kept.
+    pub fn keep_ns(&self) -> u64 {
+        self.bounds.keep_ns
+    }
+
     /// Sizes, for metrics.
     pub fn size(&self) -> Size {
         let from_ns = self.sealed.front().map_or(self.open_from_ns, |chunk| chunk.from_ns);

@@ -78,6 +78,15 @@ pub enum Fact {
         /// Its name (`ipvs`, `nl80211`).
         name: String,
     },
+    /// What a pod is called; for a keyframe.
+    PodName {
+        /// Its UID.
+        uid: String,
+        /// Its namespace.
+        namespace: String,
+        /// Its name in there.
+        name: String,
+    },
     /// A process believed alive is not: its exit was lost.
     Gone {
         /// Its pid.

@@ -5,6 +5,7 @@ pub mod cgroups;
 pub mod clock;
 pub mod cni;
 pub mod identity;
+pub mod pod_names;
 pub mod processes;
 pub mod runtime;
 pub mod symbols;

@@ -2,10 +2,10 @@
 
 use super::human::{count, duration, many, percent};
 use super::{Evidence, Finding, Number, Rule, Severity, Subject, id};
-use crate::fold::Snapshot;
 use crate::fold::grow::total;
 use crate::fold::pods::phases::{Measured, Phase, Progress, measure};
 use crate::fold::pods::{Pod, SLOW_NS};
+use crate::fold::{Snapshot, State};
 use std::collections::BTreeMap;
 
 /// The rule.
@@ -26,10 +26,10 @@ fn find(snapshot: &Snapshot) -> Vec<Finding> {
     let (slow, others): (Vec<_>, Vec<_>) =
         measured.into_iter().partition(|(_, measured)| measured.is_slow(SLOW_NS));
     let started = others.iter().filter(|(_, measured)| measured.progress == Progress::Started);
-    finding(&slow, slow.len() + started.count()).into_iter().collect()
+    finding(state, &slow, slow.len() + started.count()).into_iter().collect()
 }
 
-fn finding(slow: &[(&Pod, Measured)], all: usize) -> Option<Finding> {
+fn finding(state: &State, slow: &[(&Pod, Measured)], all: usize) -> Option<Finding> {
     let of = |phase: &Phase| total(slow.iter().map(|(_, measured)| measured.phases_ns[*phase as usize]));
     let (slowest, measured) = slow.iter().max_by_key(|(pod, measured)| (measured.wall_ns(), &pod.uid))?;
     let phase = Phase::ALL.into_iter().max_by_key(of)?;
@@ -44,7 +44,7 @@ fn finding(slow: &[(&Pod, Measured)], all: usize) -> Option<Finding> {
     if waiting > 0 {
         detail.push(format!("{} had not started at the end.", count(waiting as u64)));
     }
-    detail.push(format!("The slowest, {}, took {}.", name(slowest), duration(measured.wall_ns())));
+    detail.push(format!("The slowest, {}, took {}.", name(state, slowest), duration(measured.wall_ns())));
     Some(Finding {
         rule: RULE.name,
         id: id(RULE.name, phase.name(), "node"),
@@ -106,11 +106,10 @@ fn fix(phase: Phase) -> &'static str {
     }
 }
 
-fn name(pod: &Pod) -> String {
-    match (&pod.namespace, &pod.name) {
-        (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
-        (None, Some(name)) => name.to_string(),
-        (_, None) => format!("pod {}", pod.uid),
+fn name(state: &State, pod: &Pod) -> String {
+    match state.pod_names.get(&pod.uid) {
+        Some(names) => format!("{}/{}", names.namespace, names.name),
+        None => format!("pod {}", pod.uid),
     }
 }
 

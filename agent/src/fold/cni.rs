@@ -190,6 +190,7 @@ impl State {
             None => None,
         };
         let work = Arc::new(CniWork::new(id, parent, cni.environment.clone()));
+        self.pod_names.learn(&work.pod);
         if let Some(process) = self.processes.get_mut(id) {
             process.cni = Some(Arc::clone(&work));
         }

@@ -38,6 +38,7 @@ pub(super) fn apply(state: &mut State, now_ns: u64, fact: Fact) {
         Fact::GenlFamily { id, name } => {
             state.genl.insert(id, text::safe(name.as_bytes(), FAMILY_TEXT_BYTES).into_owned());
         }
+        Fact::PodName { uid, namespace, name } => state.pod_names.told(&uid, &namespace, &name),
         Fact::Gone { tgid, start_ns } => state.gone(now_ns, ProcId { tgid, start_ns }),
         Fact::Symbols(symbols) => state.symbols(&symbols),
     }

@@ -197,6 +197,9 @@ impl State {
         self.cni_ended(&process, &class, exit);
         self.pods.process_ended(id, exit);
         if in_window {
+            if let Some(spawner) = process.spawner.filter(|_| !child.timing.worker) {
+                self.spawned_ended(spawner, &child, &class, exit);
+            }
             self.counts.ended += 1;
             self.loss.split_partial.grow(u64::from(exit.flags & abi::exit::FLAG_SPLIT_PARTIAL != 0));
             self.total_spawn(child.daemon.as_ref(), &class, exit);
@@ -241,6 +244,7 @@ impl State {
         daemon.series.flood(&class, &flood.count, covered_from_ns);
         let name = daemon.name.clone();
         if self.window.holds(now_ns) {
+            self.spawned_counted(spawner, &class, &flood.count);
             self.counts.counted.grow(flood.count.spawns);
             let row = self.totals.spawns.row(&name, &class);
             row.spawns.grow(flood.count.spawns);
@@ -341,6 +345,12 @@ impl State {
                 };
                 let daemon = daemons::key_of(&self.processes, spawner);
                 self.children.insert(process.id, Child::new(timing, daemon));
+            }
+        }
+        for (id, child) in self.children.iter().filter(|(_, child)| !child.timing.worker) {
+            if let Some(process) = self.processes.get(*id) {
+                let class = class_of(process, false);
+                self.spawned.running(process, &child.timing, &class, &self.window, until_ns);
             }
         }
         for (id, child) in &self.children {

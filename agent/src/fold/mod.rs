@@ -16,6 +16,8 @@ pub mod netlink;
 pub mod pods;
 pub mod profile;
 mod sends;
+pub mod sent;
+pub mod spawned;
 pub mod stacks;
 pub mod storm;
 pub mod totals;
@@ -23,7 +25,9 @@ mod uncollected;
 pub mod union;
 
 use crate::decode::{Event, Fact, Garbled};
-use crate::enrich::{ProcId, cgroups::Cgroups, clock::Clock, processes::Processes, symbols::Symbols};
+use crate::enrich::{
+    ProcId, cgroups::Cgroups, clock::Clock, pod_names::PodNames, processes::Processes, symbols::Symbols,
+};
 use daemons::{DaemonKey, Daemons};
 use failed::Failed;
 use life::Ended;
@@ -46,7 +50,7 @@ pub struct Limits {
     pub cni_calls_max: usize,
     /// Pods kept of which a start was seen.
     pub pods_max: usize,
-    /// Rows of the profile kept.
+    /// Rows kept of each table that a profile is made from: samples, spawned children, netlink sends.
     pub profile_rows_max: usize,
 }
 
@@ -133,6 +137,8 @@ pub struct State {
     pub processes: Processes,
     /// Cgroups.
     pub cgroups: Cgroups,
+    /// Names of pods.
+    pub pod_names: PodNames,
     /// Daemons and their sync loops.
     pub daemons: Daemons,
     /// Processes spawned under watch that have not ended.
@@ -145,6 +151,10 @@ pub struct State {
     pub pods: pods::Pods,
     /// Netlink by sender, in the window.
     pub senders: BTreeMap<Sender, NetlinkTable>,
+    /// The same by stack.
+    pub sent: sent::Sent,
+    /// Time in spawned children by the spawner's stack, in the window.
+    pub spawned: spawned::Spawned,
     /// Failed execs, in the window.
     pub failed: Failed,
     /// What happened in the window, in numbers.
@@ -177,12 +187,15 @@ impl State {
             genl: BTreeMap::new(),
             processes: Processes::new(limits.ended_max),
             cgroups: Cgroups::default(),
+            pod_names: PodNames::default(),
             daemons: Daemons::new(limits.loops_max),
             children: BTreeMap::new(),
             ended: VecDeque::new(),
             cni: cni::Calls::new(limits.cni_calls_max),
             pods: pods::Pods::new(limits.pods_max),
             senders: BTreeMap::new(),
+            sent: sent::Sent::new(limits.profile_rows_max),
+            spawned: spawned::Spawned::new(limits.profile_rows_max),
             failed: Failed::default(),
             counts: Counts::default(),
             stacks: Stacks::default(),
@@ -242,7 +255,20 @@ impl State {
     /// Ends the answer: what is still going on is counted up to `until_ns`.
     pub fn finish(mut self, until_ns: u64) -> Snapshot {
         self.count_running(until_ns);
-        let State { daemons, processes, loss, cgroups, failed, stacks, profile, cni, pods, .. } = &mut self;
+        let State {
+            daemons,
+            processes,
+            loss,
+            cgroups,
+            failed,
+            stacks,
+            profile,
+            sent,
+            spawned,
+            cni,
+            pods,
+            ..
+        } = &mut self;
         for (_, daemon) in daemons.iter_mut() {
             daemon.series.finish(until_ns);
             loss.evict("loops", daemon.series.evicted);
@@ -253,6 +279,8 @@ impl State {
         loss.evict("failed_execs", failed.other);
         loss.evict("stacks", stacks.evicted);
         loss.evict("profile_rows", profile.merged);
+        loss.evict("spawned_rows", spawned.merged);
+        loss.evict("sent_rows", sent.merged);
         loss.evict("cni_calls", cni.evicted);
         loss.evict("cni_sandboxes", cni.sandboxes.evicted);
         loss.evict("pods", pods.evicted);

@@ -36,10 +36,6 @@ const SETTLED_NS: u64 = 2_000_000_000;
 pub struct Pod {
     /// Its UID.
     pub uid: Arc<str>,
-    /// Its namespace, once a CNI call has told.
-    pub namespace: Option<Arc<str>>,
-    /// Its name, likewise.
-    pub name: Option<Arc<str>>,
     /// Quality-of-service class, as its cgroup's path tells.
     pub qos: Qos,
     /// Its starts, oldest first.
@@ -96,10 +92,9 @@ impl Pods {
         self.known.is_empty()
     }
 
-    /// UID of the pod that a container is of, and the pod itself if a start of it was seen.
-    pub fn owner(&self, container_id: &str) -> Option<(&Arc<str>, Option<&Pod>)> {
-        let uid = self.owners.get(container_id)?;
-        Some((uid, self.known.get(uid)))
+    /// The pod with this UID, if a start of it was seen.
+    pub fn get(&self, uid: &str) -> Option<&Pod> {
+        self.known.get(uid)
     }
 
     /// Starts that have been over for [`SETTLED_NS`] and were not handed out before.
@@ -117,14 +112,7 @@ impl Pods {
         if !self.known.contains_key(uid) {
             let uid: Arc<str> = uid.into();
             self.order.push_back(uid.clone());
-            let pod = Pod {
-                uid: uid.clone(),
-                namespace: None,
-                name: None,
-                qos: Qos::Unknown,
-                starts: Vec::new(),
-                starts_dropped: 0,
-            };
+            let pod = Pod { uid: uid.clone(), qos: Qos::Unknown, starts: Vec::new(), starts_dropped: 0 };
             self.known.insert(uid, pod);
             while self.order.len() > self.max {
                 self.evict_oldest();
@@ -284,10 +272,6 @@ impl Pods {
             |last: &Start| last.cgroup_gone_ns.is_some() || (last.started_ns().is_some() && !is_known(last));
         let Some(start) = self.start(&uid, now_ns, is_new) else { return };
         start.sandbox(&id);
-        if let Some(pod) = self.of(&uid) {
-            pod.namespace = work.pod.namespace.clone().or(pod.namespace.take());
-            pod.name = work.pod.name.clone().or(pod.name.take());
-        }
         // The sandbox's container may be there already (Docker), or come later (containerd).
         if self.unplaced.iter().any(|container| container.id == id) {
             self.place(&uid, &id, now_ns);
@@ -305,6 +289,13 @@ fn own_cgroup(cgroup: &Cgroup) -> Option<&PodRef> {
 }
 
 impl State {
+    /// UID of the pod, and the container of it, that a runtime's process works on.
+    pub fn served_container(&self, id: ProcId) -> Option<(Arc<str>, Arc<str>)> {
+        let container_id = work_of(&self.processes, id)?.container_id?;
+        let uid = self.pods.owners.get(&container_id)?.clone();
+        Some((uid, container_id))
+    }
+
     pub(super) fn pod_cgroup_made(&mut self, cgroup_id: u64, now_ns: u64) {
         let Some(pod) = self.cgroups.get(cgroup_id).and_then(own_cgroup) else { return };
         match &pod.container_id {

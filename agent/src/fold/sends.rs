@@ -16,6 +16,9 @@ impl State {
         if self.window.holds(now_ns) && send.flags & (FLAG_WALK_CUT | FLAG_UNREAD) != 0 {
             self.loss.netlink_cut.grow(u64::from(send.sends));
         }
+        if self.window.holds(now_ns) {
+            self.sent(id, send);
+        }
         self.netlink(now_ns, id, |table| table.send(send));
     }
 
@@ -58,7 +61,7 @@ impl State {
 
     /// The sender a process's netlink traffic is summed under. A child that has children of its own, or has
     /// lived long, is a daemon in its own right.
-    fn sender(&self, id: ProcId, now_ns: u64) -> Sender {
+    pub(super) fn sender(&self, id: ProcId, now_ns: u64) -> Sender {
         let short_lived = |id| {
             let child = self.children.get(&id)?;
             let lived_ns = now_ns.saturating_sub(child.timing.spawned_ns);

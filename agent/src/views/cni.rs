@@ -9,7 +9,8 @@
 use super::cni_flow::{self, FlowBlock};
 use super::cni_sandboxes::{self, SandboxBlock};
 use super::describe::{ExitBlock, IdentityBlock, Instant, OutcomesBlock, ProcessRef, SplitBlock};
-use super::{JSON, Param, Query, View, body, query::ParamKind};
+use super::{JSON, Param, Query, View, body, filter::Filter, query::ParamKind};
+use crate::enrich::cni::CniWork;
 use crate::fold::class::Outcomes;
 use crate::fold::cni::{Call, End};
 use crate::fold::grow::{split_ns, total};
@@ -180,10 +181,12 @@ struct TreeClassBlock {
 fn render(snapshot: &Snapshot, query: &Query) -> Vec<u8> {
     let state = &snapshot.state;
     let until_ns = snapshot.window.until_ns.min(state.covered.1.max(snapshot.window.from_ns));
-    let mut calls: Vec<&Call> = state.cni.all().filter(|call| passes(state, call, query)).collect();
+    let filter = Filter::new(state, query);
+    let passes = |call: &&Call| is_of(&call.work, query) && filter.call(call);
+    let mut calls: Vec<&Call> = state.cni.all().filter(passes).collect();
     calls.sort_by_key(|call| (Reverse(call.wall_ns(until_ns)), call.id));
-    let mut sandboxes: Vec<_> =
-        state.cni.sandboxes.iter().filter(|sandbox| is_of(&sandbox.work, query)).collect();
+    let passes = |work: &CniWork| is_of(work, query) && filter.work(work);
+    let mut sandboxes: Vec<_> = state.cni.sandboxes.iter().filter(|sandbox| passes(&sandbox.work)).collect();
     sandboxes.sort_by_key(|sandbox| cni_sandboxes::rank(sandbox));
     let ready = sandboxes.iter().filter_map(|sandbox| sandbox.network_ready_ns()).collect();
     let answer = Cni {
@@ -203,21 +206,9 @@ fn render(snapshot: &Snapshot, query: &Query) -> Vec<u8> {
     body::json(snapshot, answer)
 }
 
-fn passes(state: &State, call: &Call, query: &Query) -> bool {
-    let process = state.processes.get(call.id);
-    is_of(&call.work, query)
-        && query.pid.is_none_or(|pid| pid == call.id.tgid)
-        && query.comm.as_deref().is_none_or(|comm| process.is_some_and(|process| &*process.comm == comm))
-        && query.cgroup.as_deref().is_none_or(|prefix| {
-            let cgroup = process.and_then(|process| state.cgroups.get(process.cgroup_id));
-            cgroup.is_some_and(|cgroup| cgroup.path.starts_with(prefix))
-        })
-}
-
-/// Whether this is about the sandbox and the pod asked for.
-fn is_of(work: &crate::enrich::cni::CniWork, query: &Query) -> bool {
+/// Whether this is about the sandbox asked for.
+fn is_of(work: &CniWork, query: &Query) -> bool {
     query.own(SANDBOX.name).is_none_or(|id| id == &*work.container_id)
-        && query.pod.as_deref().is_none_or(|pod| work.pod.uid.as_deref() == Some(pod))
 }
 
 fn outcomes<'a>(calls: impl Iterator<Item = &'a Call>) -> OutcomesBlock {

@@ -3,7 +3,7 @@
 
 use crate::enrich::cni::CniWork;
 use crate::enrich::identity::{Identity, Qos};
-use crate::enrich::{ProcId, processes::Process, runtime};
+use crate::enrich::{ProcId, processes::Process};
 use crate::fold::{State, class::Outcomes, grow};
 use serde::Serialize;
 use slowpod_ebpf::abi::split::{Cause, Split};
@@ -121,8 +121,8 @@ impl IdentityBlock {
 
     /// The pod whose container a runtime's process works on.
     fn of_runtime(state: &State, process: &Process) -> Option<Self> {
-        let container_id = runtime::work_of(&state.processes, process.id)?.container_id?;
-        let (uid, pod) = state.pods.owner(&container_id)?;
+        let (uid, container_id) = state.served_container(process.id)?;
+        let pod = state.pods.get(&uid);
         Some(IdentityBlock::Pod {
             pod_uid: uid.to_string(),
             container_id: Some(container_id.to_string()),
@@ -130,14 +130,6 @@ impl IdentityBlock {
             runtime: None,
             via: Some("container_id"),
         })
-    }
-
-    /// UID of the pod, if it is one.
-    pub fn pod_uid(&self) -> Option<&str> {
-        match self {
-            IdentityBlock::Pod { pod_uid, .. } => Some(pod_uid),
-            IdentityBlock::Host { .. } | IdentityBlock::Unknown => None,
-        }
     }
 
     /// The pod that a CNI call is for.

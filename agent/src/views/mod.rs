@@ -20,6 +20,7 @@ mod pod_steps;
 pub mod pods;
 pub mod probes;
 pub mod processes;
+pub mod profiles;
 pub mod query;
 pub mod storms;
 

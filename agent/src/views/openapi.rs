@@ -1,6 +1,7 @@
 //! `/api/v1/openapi.json`: the API's description, made from [`VIEWS`] and their parameters, so that it cannot
 //! name a path or a parameter that is not there.
 
+use super::profiles::{self, PROFILES};
 use super::query::{COMMON, ParamKind};
 use super::{JSON, Param, VIEWS, View};
 use serde_json::{Map, Value, json};
@@ -10,7 +11,8 @@ pub const PATH: &str = "/api/v1/openapi.json";
 
 /// The OpenAPI 3.1 document, as JSON ended by a newline.
 pub fn document() -> Vec<u8> {
-    let paths: Map<String, Value> = VIEWS.iter().map(|view| (view.path.into(), path(view))).collect();
+    let mut paths: Map<String, Value> = VIEWS.iter().map(|view| (view.path.into(), path(view))).collect();
+    paths.extend(PROFILE_PATHS.map(|of| (of.path.into(), profile_path(&of))));
     let document = json!({
         "openapi": "3.1.0",
         "info": {
@@ -38,22 +40,118 @@ fn path(view: &View) -> Value {
     } else {
         json!({ "type": "string" })
     };
+    let answer =
+        json!({ "description": "The answer.", "content": { view.content_type: { "schema": schema } } });
     json!({ "get": {
         "operationId": view.name,
         "summary": view.about,
         "parameters": parameters,
-        "responses": {
-            "200": { "description": "The answer.", "content": { view.content_type: { "schema": schema } } },
-            "400": {
-                "description": "A parameter is unknown, repeated or out of bounds.",
-                "content": { JSON: { "schema": { "$ref": "#/components/schemas/Error" } } },
-            },
-        },
+        "responses": responses(answer, JSON, view.in_path().next().is_some()),
+    } })
+}
+
+/// An answer, and every refusal there is beside it.
+fn responses(answer: Value, refusals_as: &str, may_be_unknown: bool) -> Value {
+    let schema = if refusals_as == JSON {
+        json!({ "$ref": "#/components/schemas/Error" })
+    } else {
+        json!({ "type": "string" })
+    };
+    let mut responses = Map::from_iter([("200".to_owned(), answer)]);
+    for (status, about) in REFUSALS {
+        if *status != "404" || may_be_unknown {
+            // Those of all paths come before a path is looked at, and are JSON everywhere.
+            let of_all = matches!(*status, "403" | "405" | "414");
+            let (kind, schema) = match of_all {
+                true => (JSON, json!({ "$ref": "#/components/schemas/Error" })),
+                false => (refusals_as, schema.clone()),
+            };
+            let content = json!({ kind: { "schema": schema } });
+            responses.insert((*status).to_owned(), json!({ "description": about, "content": content }));
+        }
+    }
+    Value::Object(responses)
+}
+
+/// Statuses of refusals, and when they are given.
+const REFUSALS: &[(&str, &str)] = &[
+    ("400", "A parameter is unknown, repeated or out of bounds, or the request names two hosts."),
+    ("403", "The request names a host that is not this server (see `--allow-host`)."),
+    ("404", "What the path names does not exist."),
+    ("405", "Everything is only read: use GET or HEAD."),
+    ("414", "The query is longer than 8 KiB."),
+    ("500", "The view failed; the agent goes on."),
+    ("503", "The agent is starting, or too many ask at once; `Retry-After` says when to come back."),
+];
+
+/// A path under which every kind of profile is.
+struct ProfilePath {
+    path: &'static str,
+    name: &'static str,
+    about: &'static str,
+    params: &'static [Param],
+    content_types: &'static [&'static str],
+    refusals_as: &'static str,
+}
+
+const PROFILE_PATHS: [ProfilePath; 3] = [
+    ProfilePath {
+        path: "/debug/pprof/{kind}",
+        name: "pprof",
+        about: "A profile as Go's net/http/pprof gives it: gzipped protobuf, or text with `debug=1`. `seconds` waits, unless \
+                `ago` looks back.",
+        params: profiles::params::PPROF,
+        content_types: &[profiles::pprof::CONTENT_TYPE, profiles::text::CONTENT_TYPE],
+        refusals_as: profiles::text::CONTENT_TYPE,
+    },
+    ProfilePath {
+        path: "/flamegraph/{kind}",
+        name: "flamegraph",
+        about: "A profile as a flame graph, by pod, container and process; or as folded stacks.",
+        params: profiles::params::FLAMEGRAPH,
+        content_types: &[profiles::svg::CONTENT_TYPE, profiles::folded::CONTENT_TYPE],
+        refusals_as: JSON,
+    },
+    ProfilePath {
+        path: "/debug/self/pprof/profile",
+        name: "own_profile",
+        about: "The agent's own CPU profile, by its own sampler.",
+        params: profiles::params::PPROF,
+        content_types: &[profiles::pprof::CONTENT_TYPE, profiles::text::CONTENT_TYPE],
+        refusals_as: profiles::text::CONTENT_TYPE,
+    },
+];
+
+fn profile_path(of: &ProfilePath) -> Value {
+    let kinds: Vec<&str> = PROFILES.iter().map(|kind| kind.name).collect();
+    let about: Vec<String> = PROFILES.iter().map(|kind| format!("`{}`: {}", kind.name, kind.about)).collect();
+    let kind = json!({
+        "name": "kind",
+        "in": "path",
+        "required": true,
+        "description": about.join(" "),
+        "schema": { "type": "string", "enum": kinds },
+    });
+    let kind = of.path.contains("{kind}").then_some(kind);
+    let own = COMMON.iter().chain(of.params).map(|param| described(param, false));
+    let content: Map<String, Value> = of
+        .content_types
+        .iter()
+        .map(|name| ((*name).to_owned(), json!({ "schema": { "type": "string" } })))
+        .collect();
+    json!({ "get": {
+        "operationId": of.name,
+        "summary": of.about,
+        "parameters": kind.into_iter().chain(own).collect::<Vec<Value>>(),
+        "responses": responses(json!({ "description": "The profile.", "content": content }), of.refusals_as, true),
     } })
 }
 
 fn parameter(view: &View, param: &Param) -> Value {
-    let in_path = view.in_path().any(|name| name == param.name);
+    described(param, view.in_path().any(|name| name == param.name))
+}
+
+fn described(param: &Param, in_path: bool) -> Value {
     json!({
         "name": param.name,
         "in": if in_path { "path" } else { "query" },
@@ -116,7 +214,16 @@ fn schemas() -> Value {
         "Error": {
             "type": "object",
             "required": ["error"],
-            "properties": { "error": { "type": "string" }, "parameter": { "type": "string" } },
+            "properties": {
+                "error": { "type": "string", "description": "What is wrong, as a sentence." },
+                "parameter": { "type": "string", "description": "The parameter that is wrong." },
+                "hint": { "type": "string", "description": "What would be right." },
+                "paths": {
+                    "type": "array",
+                    "items": { "type": "string" },
+                    "description": "The paths there are.",
+                },
+            },
         },
     })
 }
@@ -131,7 +238,7 @@ mod tests {
         let document: Value = serde_json::from_slice(&document()).unwrap();
         assert_eq!(document["openapi"], "3.1.0");
         let paths = document["paths"].as_object().unwrap();
-        assert_eq!(paths.len(), VIEWS.len());
+        assert_eq!(paths.len(), VIEWS.len() + PROFILE_PATHS.len());
         for view in VIEWS {
             let get = &paths[view.path]["get"];
             let described: BTreeSet<&str> =

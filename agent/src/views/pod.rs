@@ -66,20 +66,20 @@ struct ContainerBlock {
 fn render(snapshot: &Snapshot, query: &Query) -> Vec<u8> {
     let asked = query.own(UID.name).unwrap_or_default();
     let mut rows = rows(snapshot, query);
-    rows.retain(|row| is_asked(row, asked));
+    rows.retain(|row| is_asked(&snapshot.state, row, asked));
     rows.sort_by_key(|row| std::cmp::Reverse(row.start.begun_ns));
     let starts = rows.iter().take(query.rows()).map(|row| waterfall(&snapshot.state, row)).collect();
     body::json(snapshot, Answer { starts })
 }
 
-fn is_asked(row: &Row<'_>, asked: &str) -> bool {
+fn is_asked(state: &State, row: &Row<'_>, asked: &str) -> bool {
     let (namespace, name) = match asked.split_once('/') {
         Some((namespace, name)) => (Some(namespace), name),
         None => (None, asked),
     };
-    *row.pod.uid == *asked
-        || (row.pod.name.as_deref() == Some(name)
-            && namespace.is_none_or(|namespace| row.pod.namespace.as_deref() == Some(namespace)))
+    let names = state.pod_names.get(&row.pod.uid);
+    let is_in = |own: &str| namespace.is_none_or(|namespace| namespace == own);
+    *row.pod.uid == *asked || names.is_some_and(|own| *own.name == *name && is_in(&own.namespace))
 }
 
 fn waterfall(state: &State, row: &Row<'_>) -> Waterfall {

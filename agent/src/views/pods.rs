@@ -156,7 +156,10 @@ pub(super) fn rows<'a>(snapshot: &'a Snapshot, query: &Query) -> Vec<Row<'a>> {
         .filter(|row| {
             row.start.begun_ns < snapshot.window.until_ns && last_ns(row) >= snapshot.window.from_ns
         })
-        .filter(|row| query.pod.as_deref().is_none_or(|uid| uid == &*row.pod.uid))
+        .filter(|row| {
+            let containers = row.start.containers.iter().map(|container| &container.id);
+            filter.pod(&row.pod.uid, containers.chain(&row.start.sandboxes).map(|id| &**id))
+        })
         .filter(|row| passes(state, &filter, query, row.start))
         .collect()
 }
@@ -237,6 +240,7 @@ fn blame(rows: &[&Row<'_>], slow: bool) -> Option<BlameBlock> {
 /// A start's block.
 pub(super) fn start_block(state: &State, row: &Row<'_>) -> StartBlock {
     let Row { pod, number, start, measured } = row;
+    let names = state.pod_names.get(&pod.uid);
     let attempts = networks(state, start).map(|network| {
         (network.attempts.len() as u64).saturating_sub(1).saturating_add(network.attempts_dropped)
     });
@@ -249,8 +253,8 @@ pub(super) fn start_block(state: &State, row: &Row<'_>) -> StartBlock {
     let restarts = start.own_containers().filter(|container| start.is_restart(container)).count();
     StartBlock {
         pod_uid: pod.uid.clone(),
-        namespace: pod.namespace.clone(),
-        pod: pod.name.clone(),
+        namespace: names.map(|names| names.namespace.clone()),
+        pod: names.map(|names| names.name.clone()),
         qos: pod.qos.name(),
         number: *number,
         state: measured.progress.name(),

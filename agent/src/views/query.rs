@@ -71,7 +71,19 @@ pub const LIMIT: Param = Param {
 };
 /// Only this pod.
 pub const POD: Param =
-    Param { name: "pod", about: "only this pod, by UID", kind: ParamKind::Text { max_bytes: 253 } };
+    Param { name: "pod", about: "only this pod, by UID or name", kind: ParamKind::Text { max_bytes: 253 } };
+/// Only pods of this namespace.
+pub const NAMESPACE: Param = Param {
+    name: "namespace",
+    about: "only pods of this namespace, as far as their names are known (from their CNI calls)",
+    kind: ParamKind::Text { max_bytes: 253 },
+};
+/// Only this container.
+pub const CONTAINER: Param = Param {
+    name: "container",
+    about: "only this container, by its id or the beginning of it (12 digits at least)",
+    kind: ParamKind::Text { max_bytes: 64 },
+};
 /// Only this process.
 pub const PID: Param =
     Param { name: "pid", about: "only this process id", kind: ParamKind::Count { min: 1, max: 4_194_304 } };
@@ -89,7 +101,7 @@ pub const CGROUP: Param = Param {
 };
 
 /// What every view takes.
-pub const COMMON: &[Param] = &[SECONDS, AGO, LIMIT, POD, PID, COMM, CGROUP];
+pub const COMMON: &[Param] = &[SECONDS, AGO, LIMIT, POD, NAMESPACE, CONTAINER, PID, COMM, CGROUP];
 
 /// Validated parameters.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -100,8 +112,12 @@ pub struct Query {
     pub ago_ns: Option<u64>,
     /// Most rows.
     pub limit: Option<usize>,
-    /// Pod UID.
+    /// Pod, by UID or name.
     pub pod: Option<String>,
+    /// Namespace of the pod.
+    pub namespace: Option<String>,
+    /// Container, by the beginning of its id.
+    pub container: Option<String>,
     /// Process id.
     pub pid: Option<u32>,
     /// Kernel's name of the process.
@@ -173,6 +189,8 @@ impl Query {
             "limit" => self.limit = Some(number as usize),
             "pid" => self.pid = Some(number as u32),
             "pod" => self.pod = Some(value.into()),
+            "namespace" => self.namespace = Some(value.into()),
+            "container" => self.container = Some(value.into()),
             "comm" => self.comm = Some(value.into()),
             "cgroup" => self.cgroup = Some(value.into()),
             own => self.more.push((own, value.into())),

@@ -8,14 +8,17 @@ mod answers;
 mod connections;
 mod guard;
 mod listen;
+mod own;
 mod own_cost;
 mod page;
+mod pprof_index;
+mod profiles;
 mod refusal;
 mod routes;
 mod server;
 mod stall;
 
-pub use answers::{CACHE_AGE_MAX, QUEUE_MAX, RENDERS_MAX};
+pub use answers::{CACHE_AGE_MAX, PROFILES_MAX, QUEUE_MAX, RENDERS_MAX};
 pub use connections::{CONNECTIONS_MAX, GRACE_MAX, HEADER_MAX};
 pub(crate) use guard::SERVER_NAME;
 pub use listen::{Bound, LISTEN_DEFAULT, Listen, ListenError, bind};

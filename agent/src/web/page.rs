@@ -74,7 +74,7 @@ fn parameter(param: &Param) -> String {
 }
 
 /// Text as it may stand in HTML, also inside double quotes.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

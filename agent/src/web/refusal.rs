@@ -1,7 +1,7 @@
 //! What a caller gets who cannot get an answer: a status and JSON that says why and what would be right.
 
 use axum::body::Body;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
@@ -50,6 +50,21 @@ impl Refusal {
     pub(super) fn paths(mut self, paths: Vec<&'static str>) -> Self {
         self.paths = paths;
         self
+    }
+}
+
+impl Refusal {
+    /// The refusal as Go's profile handlers give theirs: plain text, and a header that `go tool pprof` looks for
+    /// before it shows the text to its user.
+    pub(super) fn into_go(self) -> Response {
+        let hint = self.hint.as_ref().map(|hint| format!("{hint}\n")).unwrap_or_default();
+        let text = format!("{}\n{hint}", self.error);
+        let mut response = self.into_response();
+        *response.body_mut() = Body::from(text);
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        headers.insert(HeaderName::from_static("x-go-pprof"), HeaderValue::from_static("1"));
+        response
     }
 }
 

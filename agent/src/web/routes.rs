@@ -4,7 +4,7 @@ use super::answers::Answers;
 use super::guard::{AllowedHosts, guard, shown_host};
 use super::own_cost::own_cost;
 use super::refusal::Refusal;
-use super::{Site, page};
+use super::{Site, own, page, profiles};
 use crate::views::{JSON, Param, Query, QueryError, View, health, metrics, openapi, query};
 use axum::Router;
 use axum::extract::rejection::RawPathParamsRejection;
@@ -21,6 +21,11 @@ pub const FIXED: &[(&str, &str)] = &[
     ("/metrics", "Sums since the start and the agent's own cost, for Prometheus."),
     ("/healthz", "Whether the process lives: always `ok`."),
     ("/readyz", "Whether the agent can answer, or what is missing (503)."),
+    (
+        profiles::INDEX,
+        "Profiles as Go's net/http/pprof gives them, of every process on the node: kinds and examples.",
+    ),
+    ("/debug/self", "What the agent costs: its kernel programs, and its memory by part."),
     ("/version", "Version of the agent and of its contract with the kernel side."),
     (openapi::PATH, "All of the API as an OpenAPI document."),
 ];
@@ -28,12 +33,23 @@ pub const FIXED: &[(&str, &str)] = &[
 const HTML: &str = "text/html; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 
-struct Shared {
-    site: Site,
-    answers: Answers,
+pub(super) struct Shared {
+    pub(super) site: Site,
+    pub(super) answers: Answers,
 }
 
-type Answer = Result<Response, Refusal>;
+pub(super) type Answer = Result<Response, Refusal>;
+
+impl Shared {
+    /// Refuses while the agent cannot answer yet.
+    pub(super) fn ready(&self) -> Result<(), Refusal> {
+        if self.site.hub.pulse().ready {
+            return Ok(());
+        }
+        let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the agent is still starting");
+        Err(refusal.hint("/readyz says what is missing"))
+    }
+}
 
 /// All routes of a site.
 pub fn router(site: Site) -> Router {
@@ -47,6 +63,7 @@ pub fn router(site: Site) -> Router {
         .route("/readyz", get(readyz))
         .route("/version", get(version))
         .route(openapi::PATH, get(openapi_document));
+    router = profiles::add(router).route("/debug/self", get(own_page));
     for asset in page::ASSETS {
         let give =
             async |RawQuery(raw): RawQuery| no_parameters(raw).map(|()| body(asset.content_type, asset.text));
@@ -66,14 +83,11 @@ pub fn router(site: Site) -> Router {
 
 async fn view_page(shared: &Shared, view: &'static View, in_path: &[(&str, &str)], raw: &str) -> Answer {
     let query = Query::parse_at(in_path, raw, view.params).map_err(|error| bad_query(&error, view.params))?;
-    if !shared.site.hub.pulse().ready {
-        let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the agent is still starting");
-        return Err(refusal.hint("/readyz says what is missing"));
-    }
+    shared.ready()?;
     Ok(body(view.content_type, shared.answers.of(view, query).await?))
 }
 
-fn bad_query(error: &QueryError, own: &[Param]) -> Refusal {
+pub(super) fn bad_query(error: &QueryError, own: &[Param]) -> Refusal {
     let known = query::COMMON.iter().chain(own).find(|param| param.name == error.parameter);
     let hint = match known {
         Some(param) => format!("{}: {}", param.name, param.about),
@@ -123,12 +137,18 @@ async fn openapi_document(RawQuery(raw): RawQuery) -> Answer {
 async fn unknown(State(shared): State<Arc<Shared>>, uri: Uri) -> Refusal {
     let path: String = uri.path().chars().take(100).collect();
     let own = FIXED.iter().map(|(path, _)| *path);
-    let paths = own.chain(shared.site.views.iter().map(|view| view.path)).collect();
+    let views = shared.site.views.iter().map(|view| view.path);
+    let paths = own.chain(profiles::PATHS).chain(views).collect();
     Refusal::new(StatusCode::NOT_FOUND, format!("there is no {path:?}")).paths(paths)
 }
 
+async fn own_page(State(shared): State<Arc<Shared>>, RawQuery(raw): RawQuery) -> Answer {
+    no_parameters(raw)?;
+    Ok(body(JSON, own::cost(&shared.site.hub.pulse())))
+}
+
 /// The server's own paths take no parameters, and say so like the others.
-fn no_parameters(raw: Option<String>) -> Result<(), Refusal> {
+pub(super) fn no_parameters(raw: Option<String>) -> Result<(), Refusal> {
     let raw = raw.unwrap_or_default();
     let Some((name, _)) = form_urlencoded::parse(raw.as_bytes()).next() else { return Ok(()) };
     let name: String = name.chars().take(64).collect();
@@ -136,6 +156,6 @@ fn no_parameters(raw: Option<String>) -> Result<(), Refusal> {
     Err(Refusal::new(StatusCode::BAD_REQUEST, error).parameter(name).hint("`/` lists what each path takes"))
 }
 
-fn body(content_type: &'static str, bytes: impl IntoResponse) -> Response {
+pub(super) fn body(content_type: &'static str, bytes: impl IntoResponse) -> Response {
     ([(header::CONTENT_TYPE, content_type)], bytes).into_response()
 }

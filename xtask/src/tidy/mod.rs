@@ -111,7 +111,11 @@ const RULES: &[Rule] = &[
         sentence: "dashboards and rules name only metrics that the agent has",
         check: surface::dashboards,
     },
-    Rule { name: "listed", sentence: "every view and every finding is in its table", check: surface::listed },
+    Rule {
+        name: "listed",
+        sentence: "every view, every kind of profile and every finding is in its table",
+        check: surface::listed,
+    },
     Rule {
         name: "documented",
         sentence: "every path of VIEWS is in the README",

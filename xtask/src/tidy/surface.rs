@@ -45,10 +45,12 @@ fn names(text: &str) -> impl Iterator<Item = (usize, &str)> {
     )
 }
 
-/// Breaks of: every view and every finding is in its table.
+/// Breaks of: every view, every kind of profile and every finding is in its table.
 pub(super) fn listed(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (folder, item) in [("agent/src/views/", "VIEW"), ("agent/src/findings/", "RULE")] {
+    for (folder, item) in
+        [("agent/src/views/", "VIEW"), ("agent/src/views/profiles/", "KIND"), ("agent/src/findings/", "RULE")]
+    {
         let table = format!("{folder}mod.rs");
         let table = tree.under(&table).next().map_or("", |source| source.shipped.as_str());
         for source in tree.under(folder) {

@@ -21,6 +21,8 @@ const WALLS: &[Wall] = &[
     Wall { library: "miniz_oxide", within: "agent/src/", may: &["agent/src/capture/symbols/dwarf/"] },
     Wall { library: "cpp_demangle", within: "agent/src/", may: &["agent/src/capture/symbols/demangle.rs"] },
     Wall { library: "rustc_demangle", within: "agent/src/", may: &["agent/src/capture/symbols/demangle.rs"] },
+    Wall { library: "inferno", within: "agent/src/", may: &["agent/src/views/profiles/svg.rs"] },
+    Wall { library: "flate2", within: "agent/src/", may: &["agent/src/views/profiles/pprof.rs"] },
     Wall { library: "ureq", within: "agent/src/", may: &["agent/src/client.rs"] },
     Wall {
         library: "aya_ebpf",

@@ -89,6 +89,10 @@ fn samples() -> Vec<(Fact, &'static str)> {
             Fact::GenlFamily { id: 27, name: "ipvs".to_owned() },
             r#"{"fact":"genl_family","id":27,"name":"ipvs"}"#,
         ),
+        (
+            Fact::PodName { uid: "u-1".to_owned(), namespace: "shop".to_owned(), name: "web".to_owned() },
+            r#"{"fact":"pod_name","uid":"u-1","namespace":"shop","name":"web"}"#,
+        ),
         (Fact::Gone { tgid: 12, start_ns: 34 }, r#"{"fact":"gone","tgid":12,"start_ns":34}"#),
     ]
 }
