@@ -27,7 +27,7 @@
 //!                       waited was its own, else all of it
 //! netlink a ROUTE RTM_NEWROUTE x3       also: inside=20us bytes=100 sends=1 failed=1 errno=17 cut unread
 //! refuse a ROUTE RTM_NEWROUTE EEXIST    the kernel refuses a request
-//! flood kube ipset spawns=900 from=1s until=2s   also: lost_ends= failed= wall= cpu= runnable= blocked=
+//! flood kube ipset spawns=900 from=1s until=2s   also: lost_ends= nameless= failed= wall= cpu= runnable= blocked=
 //! stack 9 kube 0x1 0x2  a user stack, innermost frame first; also kernel
 //! sample kube on_cpu 40ms count=4 stack=9 kstack=10     what a thread did in the last second
 //! sample kube off_cpu 1.5s cause=file_lock thread=worker tid=7   also: goes_on preempted

@@ -2,7 +2,7 @@
 
 use crate::{MS, S, class, daemon, named};
 use harness::check::{answer, answer_of};
-use harness::scene::Scene;
+use harness::scene::{BEGIN_NS, Scene};
 
 #[test]
 fn floods_keep_spawn_counts_exact() {
@@ -33,6 +33,33 @@ fn a_second_flood_fills_no_time_between() {
     assert_eq!(second["duration_ns"], 31 * MS);
     assert_eq!(class(second, "ipset")["busy_ns"], 31 * MS);
     assert_eq!(proxy["series"]["period_ns"]["p50"], 20 * S);
+}
+
+/// Of three children only the start came through; the kernel counted what they were. The sweep finds one before the
+/// counts are read and two after, and one that never called exec.
+#[test]
+fn spawns_whose_program_and_end_were_lost_are_counted_by_binary() {
+    let gone = |number: u64, at: &str| {
+        format!(
+            "at {at} fact {{\"fact\":\"gone\",\"tgid\":{},\"start_ns\":{}}}\n",
+            10_000 + number,
+            BEGIN_NS + number * S
+        )
+    };
+    let text = format!(
+        "process d pid=100 comm=d
+         at 1s spawn d->10001\nat 2s spawn d->10002\nat 3s spawn d->10003\nat 4s spawn d->10004
+         {}at 5s flood d true spawns=7 lost_ends=3 nameless=3 wall=10ms from=1s until=4s\n{}{}{}",
+        gone(1, "4.5s"),
+        gone(2, "6s"),
+        gone(3, "6s"),
+        gone(4, "6s"),
+    );
+    let answer = answer(&Scene::parse("nameless", &text), "storms", "");
+    let of = &answer["daemons"][0];
+    let row = class(of, "true");
+    assert_eq!((&row["spawns"], &row["counted"], &row["ends_lost"]), (&10.into(), &7.into(), &3.into()));
+    assert_eq!(class(of, "d (no exec)")["spawns"], 1);
 }
 
 #[test]

@@ -29,7 +29,10 @@ pub struct FloodCount {
     pub spawns: u64,
     /// Spawns whose start was sent as a record but whose exit found the ring full.
     pub lost_ends: u64,
-    /// Of these, with a non-zero wait status.
+    /// Of `lost_ends`: those of which the record of their last exec was lost as well, so that nothing else tells what
+    /// program they were.
+    pub nameless: u64,
+    /// Of spawns and lost ends, with a non-zero wait status.
     pub failed: u64,
     /// Sum of their wall times, nanoseconds.
     pub wall_ns: u64,
@@ -44,7 +47,7 @@ pub struct FloodCount {
     /// when the last of them ended (monotonic ns).
     pub last_ns: u64,
 }
-const _: () = assert!(size_of::<FloodCount>() == 72);
+const _: () = assert!(size_of::<FloodCount>() == 80);
 
 /// A row's growth since the last tick, entered as a record by the agent. All fields of `count` are
 /// differences but the two times.
@@ -62,4 +65,4 @@ pub struct Flood {
     /// The spawner's comm; empty when not known.
     pub comm: [u8; COMM_BYTES],
 }
-const _: () = assert!(size_of::<Flood>() == 160);
+const _: () = assert!(size_of::<Flood>() == 168);

@@ -67,14 +67,18 @@ pub fn process_exec(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: this CPU's scratch; one program uses it, and it does not interrupt itself.
     let whole = unsafe { &mut *whole };
     let now = now_ns();
-    if let Some(process) = tables::process_of(task) {
+    let mut process = tables::process_of(task);
+    if let Some(process) = &mut process {
         remember(process, program, whole, now);
         if process.detail == 0 {
             ring::only_count(Kind::Exec);
             return 0;
         }
     }
-    send(task, old_tid, program, whole, now);
+    let sent = send(task, old_tid, program, whole, now);
+    if let Some(process) = process {
+        process.exec_lost = u32::from(!sent);
+    }
     0
 }
 
@@ -113,7 +117,13 @@ fn base_name(binary: &mut [u8; BINARY_BYTES], path: *const u8, whole: &mut Whole
 }
 
 #[inline(always)]
-fn send(task: *const TaskStruct, old_tid: u32, program: *const Binprm, whole: &mut WholeExec, now: u64) {
+fn send(
+    task: *const TaskStruct,
+    old_tid: u32,
+    program: *const Binprm,
+    whole: &mut WholeExec,
+    now: u64,
+) -> bool {
     let mut flags = 0;
     let path = OFF_BPRM_FILENAME.of(program).unwrap_or(ptr::null());
     if OFF_BPRM_INTERP.of(program).is_some_and(|interpreter| address(interpreter) != address(path)) {
@@ -154,7 +164,7 @@ fn send(task: *const TaskStruct, old_tid: u32, program: *const Binprm, whole: &m
         argv_len: argv_len as u16,
         comm: comm(task),
     };
-    ring::send_bytes(Ring::Life, Kind::Exec, (&raw const *whole).cast(), len);
+    ring::send_bytes(Ring::Life, Kind::Exec, (&raw const *whole).cast(), len)
 }
 
 struct Argv {

@@ -25,6 +25,7 @@ static SAMPLED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 static NO_COUNT: FloodCount = FloodCount {
     spawns: 0,
     lost_ends: 0,
+    nameless: 0,
     failed: 0,
     wall_ns: 0,
     on_cpu_ns: 0,
@@ -79,7 +80,10 @@ pub fn count(process: &ProcessRow, now: u64, why: Why) {
     unsafe {
         match why {
             Why::OnlyCounted => add(&raw mut (*row).spawns, 1),
-            Why::EndLost => add(&raw mut (*row).lost_ends, 1),
+            Why::EndLost => {
+                add(&raw mut (*row).lost_ends, 1);
+                add(&raw mut (*row).nameless, u64::from(process.exec_lost));
+            }
         }
         add(&raw mut (*row).failed, u64::from(process.status != 0));
         add(&raw mut (*row).wall_ns, now.wrapping_sub(process.spawned_ns));

@@ -109,8 +109,8 @@ pub struct ProcessRow {
     pub detail: u32,
     /// 1 = a thread of it could not be tracked.
     pub partial: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// 1 = the record of its last exec found the ring full.
+    pub exec_lost: u32,
     /// The main thread's comm when it began to exit; zeroes before.
     pub comm: [u8; COMM_BYTES],
     /// Base name of its program.

@@ -1,5 +1,6 @@
 //! The live source. In: the kernel's rings and counters, scans and clocks. Out: records in time order.
 
+use super::coalesce::coalesce;
 use super::facts::{self, Scan, clock, clock::ClockWatch};
 use super::order::{Order, SLACK_NS};
 use super::redact::{ArgvMode, redact_exec_record, redact_process};
@@ -154,7 +155,7 @@ impl LiveSource {
             let names = symboliser.last_answers(LAST_NAMES);
             self.tell(names);
         }
-        self.order.release(u64::MAX, batch);
+        self.release(u64::MAX, batch);
         now_ns
     }
 
@@ -225,8 +226,14 @@ impl LiveSource {
             self.programs_due_ns = until_ns + PROGRAMS_NS;
             self.counted.programs = self.parts.counters.programs();
         }
-        self.order.release(until_ns, batch);
+        self.release(until_ns, batch);
         Ok(until_ns)
+    }
+
+    /// Appends to `batch` what happened up to an instant, like netlink sends as one.
+    fn release(&mut self, until_ns: u64, batch: &mut Vec<u8>) {
+        self.order.release(until_ns, batch);
+        self.intake.coalesced += coalesce(batch);
     }
 
     /// Enters what the kernel's counters say was lost, missed or only counted since they were last read.
@@ -326,6 +333,7 @@ fn growth(before: &FloodCount, now: &FloodCount) -> FloodCount {
     FloodCount {
         spawns: now.spawns - before.spawns,
         lost_ends: now.lost_ends - before.lost_ends,
+        nameless: now.nameless - before.nameless,
         failed: now.failed - before.failed,
         wall_ns: now.wall_ns - before.wall_ns,
         on_cpu_ns: now.on_cpu_ns - before.on_cpu_ns,

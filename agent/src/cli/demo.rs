@@ -1,7 +1,7 @@
 //! `demo`: one command for a newcomer without Kubernetes. Runs the agent, has a small proxy daemon play its
 //! resync, prints what slowpod finds, then serves the pages until interrupted.
 
-use super::live::{self, Until};
+use super::live::{self, Signals};
 use super::options;
 use super::run::{self, Serving};
 use super::{Failure, tables};
@@ -72,7 +72,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     match serving {
         Some(serving) => {
             eprintln!("\nthe same as pages: {}   (Ctrl-C ends)", serving.url());
-            run::serve_until(serving, agent, Until::Interrupted)
+            run::serve_until(serving, agent, Signals::catch()?)
         }
         None => agent.stop(),
     }

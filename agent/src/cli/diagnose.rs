@@ -1,6 +1,6 @@
 //! `diagnose`: attach, watch, print ranked findings, leave nothing behind.
 
-use super::live::{self, Until};
+use super::live::{self, Signals, Until};
 use super::options::{self, Format};
 use super::{Failure, tables};
 use crate::capture::recent::Bounds;
@@ -38,9 +38,10 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let keep = args.duration + Duration::from_secs(60);
     let keep_ns = u64::try_from(keep.as_nanos()).unwrap_or(u64::MAX);
     let bounds = Bounds { keep_ns, bytes_max: RECORDS_BYTES_MAX };
+    let signals = Signals::catch()?;
     let agent = agent::start(agent::Options { bounds, ..args.attach.options() })?;
     live::print_probes(&agent);
-    live::wait(Until::Passed(args.duration), &agent, |gone| show_progress(gone, args.duration, &agent))?;
+    signals.wait(Until::Passed(args.duration), &agent, |gone| show_progress(gone, args.duration, &agent));
     if std::io::stderr().is_terminal() {
         eprint!("\r\x1b[K");
     }

@@ -1,6 +1,6 @@
 //! `record`: everything that enters, onto a tape.
 
-use super::live::{self, Until};
+use super::live::{self, Signals, Until};
 use super::{Failure, options};
 use crate::agent;
 use std::path::PathBuf;
@@ -32,9 +32,10 @@ pub fn run(args: Args) -> Result<(), Failure> {
         )));
     }
     let options = agent::Options { tape: Some(args.output.clone()), ..args.attach.options() };
+    let signals = Signals::catch()?;
     let agent = agent::start(options)?;
     live::print_probes(&agent);
-    live::wait(Until::Passed(args.duration), &agent, |_| {})?;
+    signals.wait(Until::Passed(args.duration), &agent, |_| {});
     agent.stop()?;
     let bytes = std::fs::metadata(&args.output)?.len();
     let shown = args.output.display();

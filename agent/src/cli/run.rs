@@ -1,6 +1,6 @@
 //! `run`: the agent. Attaches, answers over HTTP until stopped.
 
-use super::live::{self, Until};
+use super::live::{self, Signals, Until};
 use super::{Failure, options};
 use crate::agent::{self, Agent};
 use crate::capture::facts::cgroups::Wanted;
@@ -116,11 +116,12 @@ pub fn run(args: Args) -> Result<(), Failure> {
         allow_hosts: args.allow_host.clone(),
     };
     let bound = web::bind(&listen).map_err(|error| Failure::Failed(error.to_string()))?;
+    let signals = Signals::catch()?;
     let agent = agent::start(agent::Options { bounds, ..args.attach.options() })?;
     live::print_probes(&agent);
     let serving = Serving::over(bound, &agent)?;
     eprintln!("listening on {}", serving.url());
-    serve_until(serving, agent, Until::Interrupted)
+    serve_until(serving, agent, signals)
 }
 
 /// The HTTP side, on threads of its own.
@@ -149,15 +150,15 @@ impl Serving {
     }
 }
 
-/// Answers until the time has come, then stops the server and detaches.
+/// Answers until a signal comes, then stops the server and detaches.
 ///
 /// # Errors
 /// What the agent failed with.
-pub fn serve_until(serving: Serving, agent: Agent, until: Until) -> Result<(), Failure> {
-    let waited = live::wait(until, &agent, |_| {});
+pub fn serve_until(serving: Serving, agent: Agent, signals: Signals) -> Result<(), Failure> {
+    signals.wait(Until::Interrupted, &agent, |_| {});
     // Side by side: the kernel takes its time to let go of the hooks, and peers to take their answers.
     serving.server.begin_shutdown();
     let stopped = agent.stop();
     serving.server.shutdown();
-    waited.and(stopped)
+    stopped
 }

@@ -61,9 +61,10 @@ impl<'a> Storm<'a> {
     fn top(&self) -> Vec<(&Arc<str>, &ClassSum)> {
         let mut classes: Vec<_> =
             self.classes.iter().filter(|(class, _)| self.stormy.contains(*class)).collect();
-        classes.sort_by_key(|(_, sum)| Reverse((sum.busy_ns, sum.spawns())));
+        classes.sort_by_key(|(_, sum)| Reverse((sum.stats.busy.total_ns(), sum.stats.spawns())));
         let least_ns = CLASS_SHARE * self.within_ns() as f64;
-        let weighty = classes.iter().take_while(|(_, sum)| sum.busy_ns as f64 >= least_ns).count();
+        let weighty =
+            classes.iter().take_while(|(_, sum)| sum.stats.busy.total_ns() as f64 >= least_ns).count();
         classes.truncate(weighty.clamp(1, CLASSES_MAX));
         classes
     }
@@ -92,7 +93,7 @@ fn find(snapshot: &Snapshot) -> Vec<Finding> {
 fn is_within(state: &State, inner: &Storm<'_>, outer: &Storm<'_>) -> bool {
     let spawned_as = outer.classes.get(&inner.key.argv_class);
     inner.key != outer.key
-        && spawned_as.is_some_and(|sum| sum.spawns() >= INNER_SPAWNS)
+        && spawned_as.is_some_and(|sum| sum.stats.spawns() >= INNER_SPAWNS)
         && key_of(&state.processes, inner.key.root).as_ref() == Some(outer.key)
 }
 
@@ -105,7 +106,8 @@ fn finding(snapshot: &Snapshot, storm: &Storm<'_>, all: &[Storm<'_>]) -> Finding
     detail.extend(top.iter().flat_map(|(class, sum)| about_class(snapshot, storm, class, sum)));
     detail.extend(inner().map(|inner| {
         let classes = inner.top();
-        let said = classes.iter().map(|(class, sum)| format!("`{class}` {} times", count(sum.spawns())));
+        let said =
+            classes.iter().map(|(class, sum)| format!("`{class}` {} times", count(sum.stats.spawns())));
         format!("Each `{}` starts programs in turn: {}.", inner.key.argv_class, join(said))
     }));
     let mut fix: Vec<String> = Vec::new();
@@ -139,7 +141,7 @@ fn title(name: &str, owner: &str, storm: &Storm<'_>, top: &[(&Arc<str>, &ClassSu
     let within_ns = storm.within_ns();
     let said = top.iter().map(|(class, sum)| {
         let per_loop = median(sum.per_loop.clone());
-        format!("`{class}` {} times ({})", count(per_loop), percent(sum.busy_ns, within_ns))
+        format!("`{class}` {} times ({})", count(per_loop), percent(sum.stats.busy.total_ns(), within_ns))
     });
     format!(
         "{name} ({owner}) starts {} programs per sync loop, which takes {} of the loop's {}: {}",
@@ -166,36 +168,40 @@ fn how_often(storm: &Storm<'_>) -> String {
 /// Sentences about one class: what its spawns did with their time, and what else is known.
 fn about_class(snapshot: &Snapshot, storm: &Storm<'_>, class: &Arc<str>, sum: &ClassSum) -> Vec<String> {
     let mut said = Vec::new();
-    if let Some(mean_ns) = split_ns(&sum.split).checked_div(sum.ended) {
+    if let Some(mean_ns) = split_ns(&sum.stats.split).checked_div(sum.stats.ended) {
         said.push(format!(
             "`{class}`: {} spawns of {} each, {}; {}.",
-            count(sum.spawns()),
+            count(sum.stats.spawns()),
             duration(mean_ns),
-            if sum.wall_ns as f64 > 1.1 * sum.busy_ns as f64 { "overlapping" } else { "one after the other" },
-            split_words(&sum.split)
+            if sum.stats.wall_ns as f64 > 1.1 * sum.stats.busy.total_ns() as f64 {
+                "overlapping"
+            } else {
+                "one after the other"
+            },
+            split_words(&sum.stats.split)
         ));
     }
-    if let Some(cost_ns) = sum.spawn_cost_ns.checked_div(sum.with_exec) {
+    if let Some(cost_ns) = sum.stats.spawn_cost_ns.checked_div(sum.stats.with_exec) {
         said.push(format!("Of each, {} went by before `{class}` was in place.", duration(cost_ns)));
     }
-    if let Some(callers) = callers(&snapshot.state, &sum.stacks) {
+    if let Some(callers) = callers(&snapshot.state, &sum.stats.stacks) {
         said.push(format!("They are started by {callers}."));
     }
-    let failed = sum.outcomes.failed().saturating_add(sum.counted_failed);
+    let failed = sum.stats.outcomes.failed().saturating_add(sum.stats.counted_failed);
     if failed > 0 {
         said.push(format!("{} of the `{class}` failed.", count(failed)));
     }
-    if sum.counted > 0 {
-        said.push(format!("{} of the `{class}` were only counted, under flood.", count(sum.counted)));
+    if sum.stats.counted > 0 {
+        said.push(format!("{} of the `{class}` were only counted, under flood.", count(sum.stats.counted)));
     }
-    let sent = sum.netlink.total();
+    let sent = sum.stats.netlink.total();
     if sent.messages > 0 && sent.inside_ns > 0 {
         said.push(format!(
             "The {} netlink messages they sent took {} inside the kernel, {} of the spawns' {}.",
             count(sent.messages),
             duration(sent.inside_ns),
-            percent(sent.inside_ns, sum.wall_ns),
-            duration(sum.wall_ns)
+            percent(sent.inside_ns, sum.stats.wall_ns),
+            duration(sum.stats.wall_ns)
         ));
         said.extend(compared(snapshot, storm, sum));
     }
@@ -205,7 +211,7 @@ fn about_class(snapshot: &Snapshot, storm: &Storm<'_>, class: &Arc<str>, sum: &C
 /// A process that sends by itself what these spawns send one by one.
 fn compared(snapshot: &Snapshot, storm: &Storm<'_>, sum: &ClassSum) -> Option<String> {
     let state = &snapshot.state;
-    let (key, sums) = sum.netlink.rows().max_by_key(|(_, sums)| sums.messages)?;
+    let (key, sums) = sum.stats.netlink.rows().max_by_key(|(_, sums)| sums.messages)?;
     let enough = COMPARABLE * sums.messages as f64 / storm.loops.len() as f64;
     let sent = |table: &NetlinkTable| table.rows().find(|(own, _)| *own == key).map(|(_, sums)| *sums);
     let by_one = state.senders.iter().filter_map(|(sender, table)| match sender {
@@ -261,15 +267,15 @@ fn numbers(storm: &Storm<'_>, top: &[(&Arc<str>, &ClassSum)]) -> BTreeMap<&'stat
     ]);
     if let Some((_, sum)) = top.first() {
         numbers.extend([
-            ("top_class_spawns", Number::Whole(sum.spawns())),
-            ("top_class_busy_ns", Number::Whole(sum.busy_ns)),
-            ("top_class_share", part(sum.busy_ns, storm.within_ns())),
+            ("top_class_spawns", Number::Whole(sum.stats.spawns())),
+            ("top_class_busy_ns", Number::Whole(sum.stats.busy.total_ns())),
+            ("top_class_share", part(sum.stats.busy.total_ns(), storm.within_ns())),
         ]);
         // Counted spawns have no split.
-        if sum.ended > 0 {
-            let total_ns = split_ns(&sum.split);
-            numbers.insert("top_class_on_cpu_share", part(sum.split.on_cpu_ns, total_ns));
-            numbers.insert("top_class_blocked_share", part(blocked_ns(&sum.split), total_ns));
+        if sum.stats.ended > 0 {
+            let total_ns = split_ns(&sum.stats.split);
+            numbers.insert("top_class_on_cpu_share", part(sum.stats.split.on_cpu_ns, total_ns));
+            numbers.insert("top_class_blocked_share", part(blocked_ns(&sum.stats.split), total_ns));
         }
     }
     numbers

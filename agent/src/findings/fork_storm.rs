@@ -23,12 +23,12 @@ fn find(snapshot: &Snapshot) -> Vec<Finding> {
 fn finding(snapshot: &Snapshot, key: &DaemonKey, daemon: &Daemon) -> Option<Finding> {
     let classes = ClassSum::over(storm::loops(snapshot, daemon));
     // Workers have no busy time: they stand for their daemon and are not what it waits for.
-    let forked = classes.values().filter(|sum| sum.with_exec == 0 && sum.busy_ns > 0);
+    let forked = classes.values().filter(|sum| sum.stats.with_exec == 0 && sum.stats.busy.total_ns() > 0);
     let (mut forks, mut wall_ns, mut busy_ns) = (0_u64, 0_u64, 0_u64);
     for sum in forked {
-        forks.grow(sum.ended);
-        wall_ns.grow(sum.wall_ns);
-        busy_ns.grow(sum.busy_ns);
+        forks.grow(sum.stats.ended);
+        wall_ns.grow(sum.stats.wall_ns);
+        busy_ns.grow(sum.stats.busy.total_ns());
     }
     if forks < FORKS {
         return None;

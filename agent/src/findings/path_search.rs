@@ -48,22 +48,22 @@ fn classes_of(snapshot: &Snapshot, key: &DaemonKey) -> BTreeMap<Arc<str>, ClassS
 fn execs_as_child(snapshot: &Snapshot, key: &DaemonKey) -> u64 {
     let parent = key_of(&snapshot.state.processes, key.root);
     let classes = parent.map(|parent| classes_of(snapshot, &parent)).unwrap_or_default();
-    classes.get(&key.argv_class).map_or(0, |sum| sum.with_exec)
+    classes.get(&key.argv_class).map_or(0, |sum| sum.stats.with_exec)
 }
 
 fn finding(snapshot: &Snapshot, key: &DaemonKey, mut rows: Vec<(&FailedKey, u64)>) -> Option<Finding> {
     let state = &snapshot.state;
     let fails: u64 = rows.iter().map(|(_, fails)| fails).sum();
     let classes = classes_of(snapshot, key);
-    let execs = classes.values().map(|sum| sum.with_exec).sum::<u64>() + execs_as_child(snapshot, key);
+    let execs = classes.values().map(|sum| sum.stats.with_exec).sum::<u64>() + execs_as_child(snapshot, key);
     let many_each = fails >= FAILS_MIN && fails as f64 > FAILS_PER_EXEC * execs as f64;
     if fails < FAILS && !many_each {
         return None;
     }
     rows.sort_by_key(|(key, fails)| (Reverse(*fails), *key));
     // What the search took is not measured alone; it lies between the clone call and the exec that worked.
-    let searching = classes.values().filter(|sum| sum.exec_fails > 0);
-    let cost_ns: u64 = total(searching.map(|sum| sum.spawn_cost_ns));
+    let searching = classes.values().filter(|sum| sum.stats.exec_fails > 0);
+    let cost_ns: u64 = total(searching.map(|sum| sum.stats.spawn_cost_ns));
     let (name, owner) = name_and_owner(state, key);
     let shown = rows
         .iter()

@@ -30,11 +30,11 @@ fn find(snapshot: &Snapshot) -> Vec<Finding> {
 fn finding(snapshot: &Snapshot, key: &DaemonKey, daemon: &Daemon) -> Option<Finding> {
     let (mut spawns, mut cost_ns, mut life_ns, mut max_ns) = (0_u64, 0_u64, 0_u64, 0);
     for sum in ClassSum::over(storm::loops(snapshot, daemon)).values() {
-        spawns.grow(sum.with_exec);
-        cost_ns.grow(sum.spawn_cost_ns);
+        spawns.grow(sum.stats.with_exec);
+        cost_ns.grow(sum.stats.spawn_cost_ns);
         // Like the cost, from the clone call on.
-        life_ns.grow(sum.wall_ns.saturating_add(sum.clone_ns));
-        max_ns = max_ns.max(sum.spawn_cost_max_ns);
+        life_ns.grow(sum.stats.wall_ns.saturating_add(sum.stats.clone_ns));
+        max_ns = max_ns.max(sum.stats.spawn_cost_max_ns);
     }
     let mean_ns = cost_ns.checked_div(spawns)?;
     if spawns < SPAWNS || mean_ns < MEAN_NS || cost_ns < SUM_NS || (cost_ns as f64) < SHARE * life_ns as f64 {

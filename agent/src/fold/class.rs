@@ -49,7 +49,7 @@ impl Outcomes {
     }
 }
 
-/// Sums over the spawns of one argv class in one sync loop.
+/// Sums over the spawns of one argv class in one sync loop, or in several of one daemon.
 #[derive(Clone, Debug, Default)]
 pub struct ClassStats {
     /// Spawns that ended, seen in full.
@@ -124,6 +124,33 @@ impl ClassStats {
             self.with_exec += 1;
             self.spawn_cost_ns.grow(cost);
             self.spawn_cost_max_ns = self.spawn_cost_max_ns.max(cost);
+        }
+    }
+
+    /// Adds the sums of another loop of the same daemon. Its loops do not overlap, so their busy times add up.
+    pub fn add(&mut self, other: &ClassStats) {
+        self.ended.grow(other.ended);
+        self.running.grow(other.running);
+        self.counted.grow(other.counted);
+        self.counted_failed.grow(other.counted_failed);
+        self.ends_lost.grow(other.ends_lost);
+        self.outcomes.add(&other.outcomes);
+        self.wall_ns.grow(other.wall_ns);
+        self.busy.add_elsewhere(&other.busy);
+        self.split.add(&other.split);
+        self.on_cpu_ns.grow(other.on_cpu_ns);
+        self.runnable_ns.grow(other.runnable_ns);
+        self.blocked_ns.grow(other.blocked_ns);
+        self.clone_ns.grow(other.clone_ns);
+        self.with_exec.grow(other.with_exec);
+        self.spawn_cost_ns.grow(other.spawn_cost_ns);
+        self.spawn_cost_max_ns = self.spawn_cost_max_ns.max(other.spawn_cost_max_ns);
+        self.exec_fails.grow(other.exec_fails);
+        self.tree_spawns.grow(other.tree_spawns);
+        self.tree_on_cpu_ns.grow(other.tree_on_cpu_ns);
+        self.netlink.merge(&other.netlink);
+        for (stack, count) in &other.stacks {
+            self.stacks.entry(*stack).or_default().grow(*count);
         }
     }
 

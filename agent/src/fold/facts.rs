@@ -114,7 +114,8 @@ impl State {
                 && let Some(daemon) = child.daemon.as_ref().and_then(|key| self.daemons.get_mut(key))
             {
                 let class = super::life::class_of(process, child.timing.worker);
-                daemon.series.lost(id, &child.timing, &class);
+                let nameless = process.exec_ns == 0 && !child.timing.worker;
+                daemon.series.lost(id, &child.timing, &class, nameless);
             }
         }
         self.processes.end(id);

@@ -247,7 +247,7 @@ impl State {
             self.spawned_counted(spawner, &class, &flood.count);
             self.counts.counted.grow(flood.count.spawns);
             let row = self.totals.spawns.row(&name, &class);
-            row.spawns.grow(flood.count.spawns);
+            row.spawns.grow(flood.count.spawns.saturating_add(flood.count.lost_ends));
             row.failed.grow(flood.count.failed);
             row.wall_ns.grow(flood.count.wall_ns);
             row.split.on_cpu_ns.grow(flood.count.on_cpu_ns);

@@ -9,6 +9,7 @@
 
 use super::class::ClassStats;
 use super::grow::Grow;
+use super::nameless::{Gone, Nameless};
 use super::netlink::NetlinkTable;
 use super::union::Union;
 use crate::enrich::ProcId;
@@ -143,6 +144,17 @@ impl Loop {
         !held && now_ns.saturating_sub(self.end_ns) > LOOP_GAP_NS
     }
 
+    /// One whose end was lost turned out to be of another class.
+    fn rename_lost(&mut self, from: &Arc<str>, to: &Arc<str>) {
+        if let Some(stats) = self.classes.get_mut(from).filter(|stats| stats.ends_lost > 0) {
+            stats.ends_lost -= 1;
+            if stats.spawns() == 0 {
+                self.classes.remove(from);
+            }
+            self.class(to).ends_lost += 1;
+        }
+    }
+
     fn touch(&mut self, now_ns: u64) {
         self.end_ns = self.end_ns.max(now_ns);
     }
@@ -164,12 +176,13 @@ pub struct Series {
     /// Loops no longer kept.
     pub evicted: u64,
     loops_max: usize,
+    nameless: Nameless,
 }
 
 impl Series {
     /// No loops yet; the latest `loops_max` will be kept.
     pub fn new(loops_max: usize) -> Self {
-        Series { loops: VecDeque::new(), begun: 0, evicted: 0, loops_max }
+        Series { loops: VecDeque::new(), begun: 0, evicted: 0, loops_max, nameless: Nameless::default() }
     }
 
     /// The loop going on at `now_ns`; a new one if the last is over.
@@ -253,11 +266,13 @@ impl Series {
         Some(stats)
     }
 
-    /// A child is gone and its end was not seen.
-    pub fn lost(&mut self, id: ProcId, child: &Child, class: &Arc<str>) {
+    /// A child is gone and its end was not seen, nor what it became if it is `nameless`.
+    pub fn lost(&mut self, id: ProcId, child: &Child, class: &Arc<str>, nameless: bool) {
+        let gone = Gone { loop_number: child.loop_number, class: class.clone() };
+        let binary = if nameless { self.nameless.gone(gone) } else { None };
         if let Some(own) = self.numbered(child.loop_number) {
             own.alive.remove(&(child.spawned_ns, id));
-            own.class(class).ends_lost += 1;
+            own.class(binary.as_ref().unwrap_or(class)).ends_lost += 1;
         }
     }
 
@@ -289,6 +304,11 @@ impl Series {
     /// Children that were only counted. `count.first_ns` is that of the row's whole life, so it may lie in an
     /// earlier flood, loops ago.
     pub fn flood(&mut self, class: &Arc<str>, count: &FloodCount, covered_from_ns: u64) {
+        for gone in self.nameless.counted(class, count.nameless) {
+            if let Some(own) = self.numbered(gone.loop_number) {
+                own.rename_lost(&gone.class, class);
+            }
+        }
         let going_on = self.loops.iter().rev().find(|own| own.start_ns <= count.last_ns);
         let own = match going_on.filter(|own| !own.is_over(count.last_ns)).map(|own| own.number) {
             Some(number) => self.numbered(number),

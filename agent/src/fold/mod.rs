@@ -12,6 +12,7 @@ pub mod grow;
 pub mod life;
 pub mod loops;
 pub mod loss;
+mod nameless;
 pub mod netlink;
 pub mod pods;
 pub mod profile;

@@ -54,6 +54,12 @@ impl Union {
         }
     }
 
+    /// Adds the length of a union that lies elsewhere: the two do not overlap.
+    pub fn add_elsewhere(&mut self, other: &Union) {
+        self.summed_ns = self.summed_ns.saturating_add(other.total_ns());
+        self.cut |= other.cut;
+    }
+
     /// Nanoseconds covered by at least one interval.
     pub fn total_ns(&self) -> u64 {
         self.summed_ns + self.pieces.iter().map(|(start, end)| end - start).sum::<u64>()
@@ -115,6 +121,16 @@ mod tests {
         assert!(!sum.is_lower_bound());
         sum.add(0, 40);
         assert!(sum.is_lower_bound());
+    }
+
+    #[test]
+    fn unions_that_lie_apart_add_up() {
+        let (mut one, mut other) = (Union::default(), Union::default());
+        one.add(0, 10);
+        other.add(100, 105);
+        other.add(107, 110);
+        one.add_elsewhere(&other);
+        assert_eq!((one.total_ns(), one.is_lower_bound()), (18, false));
     }
 
     #[test]

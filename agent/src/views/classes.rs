@@ -117,41 +117,42 @@ pub struct FrameBlock {
 impl ClassBlock {
     /// The block of a class in loops that last `within_ns` together.
     pub fn of(state: &State, name: &Arc<str>, sum: &ClassSum, within_ns: u64) -> Self {
-        let spawns = sum.spawns();
-        let overlap = (sum.busy_ns > 0).then(|| ratio(sum.wall_ns, sum.busy_ns));
+        let spawns = sum.stats.spawns();
+        let overlap =
+            (sum.stats.busy.total_ns() > 0).then(|| ratio(sum.stats.wall_ns, sum.stats.busy.total_ns()));
         ClassBlock {
             argv_class: name.clone(),
             spawns,
             spawns_per_loop: Spread::of(sum.per_loop.clone()),
-            running: sum.running,
-            counted: sum.counted,
-            ends_lost: sum.ends_lost,
+            running: sum.stats.running,
+            counted: sum.stats.counted,
+            ends_lost: sum.stats.ends_lost,
             rate_per_second: ratio(spawns.saturating_mul(1_000_000_000), within_ns),
-            wall_ns: sum.wall_ns,
-            busy_ns: sum.busy_ns,
-            busy_is_lower_bound: sum.busy_is_lower_bound,
-            share: ratio(sum.busy_ns, within_ns),
+            wall_ns: sum.stats.wall_ns,
+            busy_ns: sum.stats.busy.total_ns(),
+            busy_is_lower_bound: sum.stats.busy.is_lower_bound(),
+            share: ratio(sum.stats.busy.total_ns(), within_ns),
             mode: overlap.map(|overlap| if overlap < OVERLAP_MIN { "serial" } else { "overlapped" }),
             overlap,
-            split: SplitBlock::from(&sum.split),
+            split: SplitBlock::from(&sum.stats.split),
             threads: ThreadTimes {
-                on_cpu_ns: sum.on_cpu_ns,
-                runnable_ns: sum.runnable_ns,
-                blocked_ns: sum.blocked_ns,
+                on_cpu_ns: sum.stats.on_cpu_ns,
+                runnable_ns: sum.stats.runnable_ns,
+                blocked_ns: sum.stats.blocked_ns,
             },
-            tree_spawns: sum.tree_spawns,
-            tree_on_cpu_ns: sum.tree_on_cpu_ns,
-            spawn_cost: sum.spawn_cost_ns.checked_div(sum.with_exec).map(|mean_ns| SpawnCost {
-                spawns: sum.with_exec,
-                sum_ns: sum.spawn_cost_ns,
+            tree_spawns: sum.stats.tree_spawns,
+            tree_on_cpu_ns: sum.stats.tree_on_cpu_ns,
+            spawn_cost: sum.stats.spawn_cost_ns.checked_div(sum.stats.with_exec).map(|mean_ns| SpawnCost {
+                spawns: sum.stats.with_exec,
+                sum_ns: sum.stats.spawn_cost_ns,
                 mean_ns,
-                max_ns: sum.spawn_cost_max_ns,
+                max_ns: sum.stats.spawn_cost_max_ns,
             }),
-            exits: OutcomesBlock::from(&sum.outcomes),
-            counted_failed: sum.counted_failed,
-            exec_fails: sum.exec_fails,
-            netlink: NetlinkBlock::of(state, &sum.netlink),
-            stacks: stacks(state, &sum.stacks),
+            exits: OutcomesBlock::from(&sum.stats.outcomes),
+            counted_failed: sum.stats.counted_failed,
+            exec_fails: sum.stats.exec_fails,
+            netlink: NetlinkBlock::of(state, &sum.stats.netlink),
+            stacks: stacks(state, &sum.stats.stacks),
         }
     }
 }

@@ -99,6 +99,7 @@ impl Cast {
         let count = flood::FloodCount {
             spawns,
             lost_ends: words.count("lost_ends", 0)?,
+            nameless: words.count("nameless", 0)?,
             failed: words.count("failed", 0)?,
             wall_ns,
             on_cpu_ns,

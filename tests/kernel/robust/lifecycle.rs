@@ -34,6 +34,35 @@ fn nothing_stays_attached_however_the_agent_ends() {
     sees_a_storm_whole(&[agent!()]);
 }
 
+/// A signal at the first moment at which there is something to detach, when the verb has not said a word.
+#[test]
+fn a_signal_while_attaching_detaches_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let tape = folder.path().join("t.tape");
+    let record = ["record", "-d", "60s", "-o", tape.to_str().unwrap()];
+    let diagnose = ["diagnose", "-d", "60s", "-o", "json"];
+    for signal in [libc::SIGTERM, libc::SIGINT] {
+        for words in [record.as_slice(), &diagnose, &["run", "--listen", "127.0.0.1:0"]] {
+            let started = super::Started::new(&mut slowpod(words));
+            let held = loop {
+                let held = bpf::held_by(started.pid());
+                if held.iter().any(|(table, _)| *table == "link_id") {
+                    break held;
+                }
+            };
+            started.signal(signal);
+            let ended = started.finish();
+            assert_eq!(ended.code(), Some(0), "{words:?}: {}", ended.err);
+            match words[0] {
+                "record" => assert!(ended.err.contains("wrote "), "{}", ended.err),
+                "diagnose" => assert!(ended.json().at("/findings").is_array(), "{}", ended.out),
+                _ => {}
+            }
+            until("nothing left", || bpf::left_of(&held).is_empty().then_some(()));
+        }
+    }
+}
+
 #[test]
 fn a_second_signal_changes_nothing() {
     let mut agent = agent!();

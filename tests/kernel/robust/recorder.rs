@@ -1,9 +1,10 @@
-//! The flight recorder, live: a look-back shows its window and nothing else, and memory has a bound.
+//! The flight recorder, live: a look-back shows its window and nothing else, like netlink sends take little room, and
+//! memory has a bound.
 
 use std::time::{Duration, Instant};
 
-use harness::agent;
 use harness::truth::Truth;
+use harness::{agent, workload};
 
 use super::{LOOK, daemon_of, flood::metric, flood::metrics, other_storm, spawns_of, storm};
 
@@ -46,6 +47,20 @@ fn a_look_back_shows_its_window_only() {
     let answer = agent.get("/api/v1/storms?ago=30m&seconds=60").unwrap();
     assert_eq!(answer.at("/window/covered_seconds"), 0.0, "{answer}");
     assert_eq!(answer.at("/completeness/complete"), false, "{answer}");
+}
+
+#[test]
+fn sends_that_are_alike_are_kept_as_one() {
+    const MESSAGES: u64 = 10_000;
+    let agent = agent!();
+    let sent = workload!("netlink-storm").option("--count", MESSAGES).option("--what", "getlink").run();
+    let netlink = agent.view_at("/api/v1/netlink?seconds=60", sent.number("/end_ns"));
+    let by_workload = |row: &Truth| row.text("/argv_class") == "workload netlink-storm";
+    let sender = netlink.list("/senders").into_iter().find(by_workload).expect("the sender");
+    assert_eq!(sender.number("/messages/0/messages"), MESSAGES, "{sender}");
+    let received = metric(&metrics(&agent), "slowpod_records_received_total", &["kind"]);
+    let records = received["netlink_send"];
+    assert!(records > 0.0 && records < MESSAGES as f64 / 10.0, "{records} records of {MESSAGES} sends");
 }
 
 #[test]
