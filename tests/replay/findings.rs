@@ -3,6 +3,7 @@
 use harness::check::answer_of;
 use serde_json::Value;
 use slowpod::findings::FINDINGS;
+use slowpod::views::{Query, VIEWS, View};
 
 fn rules(scene: &str) -> Vec<String> {
     let answer = answer_of(scene, "findings", "");
@@ -103,6 +104,16 @@ fn losses_are_a_finding_and_said_in_the_summary() {
     }
 }
 
+/// What a path has in a view's places to fill; `None` when it is no path of that view.
+fn places<'a>(view: &View, path: &'a str) -> Option<Vec<(&'static str, &'a str)>> {
+    let (own, asked): (Vec<_>, Vec<_>) = (view.path.split('/').collect(), path.split('/').collect());
+    let is_place = |segment: &str| segment.starts_with('{');
+    let fits = own.len() == asked.len()
+        && own.iter().zip(&asked).all(|(own, asked)| is_place(own) && !asked.is_empty() || own == asked);
+    let filled = own.iter().zip(asked).filter(|(own, _)| is_place(own)).map(|(_, asked)| asked);
+    fits.then(|| view.in_path().zip(filled).collect())
+}
+
 #[test]
 fn findings_are_ranked_by_cost_and_their_evidence_can_be_asked() {
     for scene in harness::scene::all() {
@@ -112,8 +123,9 @@ fn findings_are_ranked_by_cost_and_their_evidence_can_be_asked() {
         assert!(costs.is_sorted_by(|one, next| one >= next), "{scene}: {costs:?}");
         for path in findings.iter().flat_map(|finding| finding["evidence"].as_array().unwrap()) {
             let (path, query) = path.as_str().unwrap().split_once('?').unwrap();
-            let view = slowpod::views::VIEWS.iter().find(|view| view.path == path).expect(path);
-            let query = slowpod::views::Query::parse(query, view.params).expect(query);
+            let (view, in_path) =
+                VIEWS.iter().find_map(|view| Some((view, places(view, path)?))).expect(path);
+            let query = Query::parse_at(&in_path, query, view.params).expect(query);
             assert_eq!(query.seconds_ns, Some(60_000_000_000));
             assert_eq!(query.ago_ns, Some(120_000_000_000));
         }

@@ -9,6 +9,7 @@ mod hostile;
 mod lives;
 mod loops;
 mod losses;
+mod pods;
 mod profile;
 mod profiles;
 mod same;

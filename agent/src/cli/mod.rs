@@ -47,6 +47,10 @@ pub enum Verb {
     Findings(show::Args),
     /// Ask a running agent for CNI calls: how long, for which pod, and what filled them.
     Cni(show::Args),
+    /// Ask a running agent for pods' starts: how long, in which phase, and which phase is to blame.
+    Pods(show::Pods),
+    /// Ask a running agent for one pod's start, step by step.
+    Pod(show::Pod),
     /// Ask a running agent for processes and their time splits.
     Processes(show::Args),
     /// Ask a running agent who talks netlink.
@@ -77,6 +81,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Storms(args) => show::run("storms", args),
         Verb::Findings(args) => show::run("findings", args),
         Verb::Cni(args) => show::run("cni", args),
+        Verb::Pods(args) => show::pods(args),
+        Verb::Pod(args) => show::pod(args),
         Verb::Processes(args) => show::run("processes", args),
         Verb::Netlink(args) => show::run("netlink", args),
         Verb::Sched(args) => show::run("sched", args),

@@ -1,8 +1,9 @@
-//! `storms`, `findings`, `cni`, `processes`, `netlink`, `sched`: ask a running agent, print a table or JSON.
+//! `storms`, `findings`, `cni`, `pods`, `pod`, `processes`, `netlink`, `sched`: ask a running agent, print a table or JSON.
 
 use super::options::{self, Format};
 use super::{Failure, tables};
 use crate::client;
+use crate::views::{self, View};
 use std::io::IsTerminal;
 use std::time::Duration;
 
@@ -47,12 +48,54 @@ pub struct Args {
     watch: bool,
 }
 
+/// Arguments of `pods`.
+#[derive(Debug, clap::Args)]
+pub struct Pods {
+    #[command(flatten)]
+    show: Args,
+    /// How long a start may take before it counts as too slow (default: 5 s).
+    #[arg(long, value_name = "SPAN")]
+    over: Option<String>,
+}
+
+/// Arguments of `pod`.
+#[derive(Debug, clap::Args)]
+pub struct Pod {
+    /// The pod: its UID, its name, or NAMESPACE/NAME.
+    #[arg(value_name = "UID|NAME")]
+    uid_or_name: String,
+    #[command(flatten)]
+    show: Args,
+}
+
 /// Asks for the view of this name.
 ///
 /// # Errors
 /// When no agent answers, or the agent refuses the question.
-pub fn run(view: &str, args: Args) -> Result<(), Failure> {
-    let path = args.path(view);
+pub fn run(view: &'static str, args: Args) -> Result<(), Failure> {
+    ask(view, &[], args)
+}
+
+/// Asks for pods' starts.
+///
+/// # Errors
+/// As [`run`].
+pub fn pods(args: Pods) -> Result<(), Failure> {
+    let over = args.over.as_deref().map(|over| ("over", over));
+    ask("pods", over.as_slice(), args.show)
+}
+
+/// Asks for one pod's starts.
+///
+/// # Errors
+/// As [`run`].
+pub fn pod(args: Pod) -> Result<(), Failure> {
+    ask("pod", &[("uid", &args.uid_or_name)], args.show)
+}
+
+/// Asks for the view of this name, with parameters of its own.
+fn ask(view: &'static str, own: &[(&str, &str)], args: Args) -> Result<(), Failure> {
+    let path = args.path(views::named(view).expect("a verb asks for a view that there is"), own);
     loop {
         let body = client::get(&args.listen, &path).map_err(|error| Failure::Failed(error.to_string()))?;
         let text = match args.output {
@@ -73,19 +116,16 @@ pub fn run(view: &str, args: Args) -> Result<(), Failure> {
 }
 
 impl Args {
-    fn path(&self, view: &str) -> String {
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        query.append_pair("seconds", &self.duration);
+    fn path(&self, view: &View, own: &[(&str, &str)]) -> String {
         let more = [
+            ("seconds", Some(self.duration.clone())),
             ("ago", self.ago.clone()),
             ("pod", self.pod.clone()),
             ("pid", self.pid.map(|pid| pid.to_string())),
             ("comm", self.comm.clone()),
             ("limit", self.limit.map(|limit| limit.to_string())),
         ];
-        for (name, value) in more.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
-            query.append_pair(name, value);
-        }
-        format!("/api/v1/{view}?{}", query.finish())
+        let given = more.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?)));
+        view.url(&own.iter().copied().chain(given).collect::<Vec<_>>())
     }
 }

@@ -10,6 +10,8 @@ mod findings;
 mod flux;
 mod grid;
 mod netlink;
+mod pod;
+mod pods;
 mod probes;
 mod processes;
 mod sched;
@@ -35,6 +37,8 @@ pub fn render(view: &str, body: &[u8], width: usize) -> Result<String, serde_jso
         "findings" => findings::lines(&answer, width),
         "flux" => flux::lines(&answer, width),
         "netlink" => netlink::lines(&answer, width),
+        "pod" => pod::lines(&answer, width),
+        "pods" => pods::lines(&answer, width),
         "probes" => probes::lines(&answer, width),
         "processes" => processes::lines(&answer, width),
         "sched" => sched::lines(&answer, width),
@@ -104,10 +108,15 @@ mod tests {
 
     #[test]
     fn an_answer_without_its_fields_is_no_panic() {
-        for view in ["findings", "flux", "netlink", "probes", "processes", "sched", "storms"] {
-            for body in
-                ["{}", "[]", "null", r#"{"daemons":[{}],"findings":[{}],"senders":[{}],"processes":[{}]}"#]
-            {
+        for view in
+            ["cni", "findings", "flux", "netlink", "pod", "pods", "probes", "processes", "sched", "storms"]
+        {
+            for body in [
+                "{}",
+                "[]",
+                "null",
+                r#"{"daemons":[{}],"findings":[{}],"senders":[{}],"processes":[{}],"pods":[{}],"starts":[{"steps":[{}]}]}"#,
+            ] {
                 render(view, body.as_bytes(), 80).unwrap();
             }
             assert!(render(view, b"<html>", 80).is_err());
@@ -124,9 +133,14 @@ mod tests {
                 "processes":[{{"argv":"{evil}"}}],"failed_execs":[{{"path":"{evil}"}}],
                 "probes":[{{"probe":"{evil}","why":"{evil}"}}],
                 "owners":[{{"held_by":"{evil}","ran_instead":[{{"who":"{evil}"}}]}}],
+                "pods":[{{"pod":"{evil}","pod_uid":"{evil}","state":"{evil}"}}],
+                "starts":[{{"namespace":"{evil}","steps":[{{"what":"exec","of":"{evil}","name":"{evil}",
+                "state":"failed","exit":{{"signal":"{evil}"}}}}]}}],
                 "completeness":{{"degraded":["{evil}"],"lost":{{"{evil}":1}}}}}}"#
         );
-        for view in ["findings", "flux", "netlink", "probes", "processes", "sched", "storms"] {
+        for view in
+            ["cni", "findings", "flux", "netlink", "pod", "pods", "probes", "processes", "sched", "storms"]
+        {
             let text = render(view, body.as_bytes(), 80).unwrap();
             assert!(
                 !text.chars().any(|c| (c.is_control() && c != '\n') || c == '\u{202e}'),

@@ -10,6 +10,7 @@ pub mod human;
 pub mod incomplete;
 pub mod netlink_refused;
 pub mod path_search;
+pub mod pod_slow;
 pub mod run_queue;
 pub mod spawn_cost;
 
@@ -35,6 +36,7 @@ pub struct Rule {
 pub const FINDINGS: &[&Rule] = &[
     &exec_storm::RULE,
     &cni_slow::RULE,
+    &pod_slow::RULE,
     &path_search::RULE,
     &fork_storm::RULE,
     &spawn_cost::RULE,

@@ -211,7 +211,7 @@ impl State {
         let name =
             if process.path.is_empty() { process.comm.as_bytes() } else { text::base_name(&process.path) };
         let started_ns = if process.spawned_ns > 0 { process.spawned_ns } else { now_ns };
-        self.cni.begin(Call {
+        let call = Call {
             id,
             spawner: process.spawner,
             work,
@@ -223,7 +223,11 @@ impl State {
             cut_at_start: started_ns < self.covered.0,
             tree: Tree::default(),
             below: 0,
-        });
+        };
+        if !call.is_delegated() {
+            self.pods.network_begins(&call);
+        }
+        self.cni.begin(call);
     }
 
     /// Whether a process's program lies in the directory of a call's plugin.

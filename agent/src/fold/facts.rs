@@ -18,7 +18,10 @@ pub(super) fn apply(state: &mut State, now_ns: u64, fact: Fact) {
         Fact::Node(node) => state.node = Some(node),
         Fact::Clock { wall_unix_ns } => state.clock.anchor(now_ns, wall_unix_ns),
         Fact::Process(process) => state.scanned(now_ns, &process),
-        Fact::Cgroup { id, hierarchy: _, path } => state.cgroups.made(id, &path.0, 0),
+        Fact::Cgroup { id, hierarchy: _, path } => {
+            state.cgroups.made(id, &path.0, 0);
+            state.pod_cgroup_told(id);
+        }
         Fact::ScanDone { .. } => state.scanned = true,
         Fact::Probe(probe) => {
             state.probes.insert(probe.probe.clone(), probe);
@@ -112,6 +115,7 @@ impl State {
 
     fn gone(&mut self, now_ns: u64, id: ProcId) {
         self.cni_lost(id, now_ns);
+        self.pods.process_lost(id);
         if let Some(child) = self.children.remove(&id) {
             self.loss.ends_swept += 1;
             self.uncollected.forget(id);
@@ -133,7 +137,9 @@ impl State {
         }
         if fixed.made != 0 {
             self.cgroups.made(fixed.id, cgroup.path, fixed.header.ktime_ns);
+            self.pod_cgroup_made(fixed.id, fixed.header.ktime_ns);
         } else {
+            self.pod_cgroup_gone(fixed.id, fixed.header.ktime_ns);
             self.cgroups.gone(fixed.id, fixed.header.ktime_ns);
         }
     }

@@ -161,6 +161,7 @@ impl State {
         process.script = script;
         process.cgroup_id = fixed.cgroup_id;
         process.uid = fixed.uid;
+        self.pod_exec(id, now_ns);
     }
 
     pub(super) fn exec_fail(&mut self, fail: &decode::ExecFail<'_>) {
@@ -194,6 +195,7 @@ impl State {
         self.end_child(id, &child, &class, exit);
         self.credit_tree(&process, exit);
         self.cni_ended(&process, &class, exit);
+        self.pods.process_ended(id, exit);
         if in_window {
             if let Some(spawner) = process.spawner.filter(|_| !child.timing.worker) {
                 self.spawned_ended(spawner, &child, &class, exit);

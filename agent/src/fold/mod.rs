@@ -14,6 +14,7 @@ pub mod loops;
 pub mod loss;
 mod nameless;
 pub mod netlink;
+pub mod pods;
 pub mod profile;
 pub mod sched;
 mod sends;
@@ -49,6 +50,8 @@ pub struct Limits {
     pub loops_max: usize,
     /// CNI calls that ended, and sandboxes, kept.
     pub cni_calls_max: usize,
+    /// Pods kept of which a start was seen.
+    pub pods_max: usize,
     /// Rows kept of each table that a profile is made from: samples, spawned children, netlink sends.
     pub profile_rows_max: usize,
     /// Cells kept of run-queue waits by process over time; 0 = of run queues only the totals.
@@ -61,6 +64,7 @@ impl Limits {
         ended_max: 1_024,
         loops_max: 16,
         cni_calls_max: 1_024,
+        pods_max: 512,
         profile_rows_max: 0,
         sched_cells_max: 0,
     };
@@ -71,6 +75,7 @@ impl Limits {
         ended_max: 16_384,
         loops_max: 640,
         cni_calls_max: 8_192,
+        pods_max: 4_096,
         profile_rows_max: 65_536,
         sched_cells_max: 65_536,
     };
@@ -153,6 +158,8 @@ pub struct State {
     pub ended: VecDeque<Ended>,
     /// CNI calls: in flight, and ended in the window.
     pub cni: cni::Calls,
+    /// Starts of pods.
+    pub pods: pods::Pods,
     /// Netlink by sender, in the window.
     pub senders: BTreeMap<Sender, NetlinkTable>,
     /// The same by stack.
@@ -198,6 +205,7 @@ impl State {
             children: BTreeMap::new(),
             ended: VecDeque::new(),
             cni: cni::Calls::new(limits.cni_calls_max),
+            pods: pods::Pods::new(limits.pods_max),
             senders: BTreeMap::new(),
             sent: sent::Sent::new(limits.profile_rows_max),
             spawned: spawned::Spawned::new(limits.profile_rows_max),
@@ -275,6 +283,7 @@ impl State {
             spawned,
             sched,
             cni,
+            pods,
             ..
         } = &mut self;
         for (_, daemon) in daemons.iter_mut() {
@@ -293,12 +302,15 @@ impl State {
         loss.evict("sched_cells", sched.heat.evicted);
         loss.evict("cni_calls", cni.evicted);
         loss.evict("cni_sandboxes", cni.sandboxes.evicted);
+        loss.evict("pods", pods.evicted);
         let until_ns = until_ns.min(self.window.until_ns);
         Snapshot { window: Window { until_ns, ..self.window }, state: self }
     }
 
-    /// Counts the loops that are over at `now_ns`, and the sandboxes that have their network, into the totals. For the state that runs all the time.
+    /// Counts the loops that are over at `now_ns`, the sandboxes that have their network and the pods that have started,
+    /// into the totals. For the state that runs all the time.
     pub fn settle(&mut self, now_ns: u64) {
+        self.settle_pods(now_ns);
         self.cni.sandboxes.settle(now_ns, |ready_ns| self.totals.cni.network_ready.add(ready_ns, 0));
         for (_, daemon) in self.daemons.iter_mut() {
             let name = daemon.name.clone();
@@ -315,6 +327,7 @@ impl State {
             ("cgroups", (self.cgroups.len(), crate::enrich::cgroups::CGROUPS_MAX)),
             ("cni_calls", (self.cni.in_flight(), cni::LIVE_MAX)),
             ("daemons", (self.daemons.len(), daemons::DAEMONS_MAX)),
+            ("pods", (self.pods.len(), self.limits.pods_max)),
             ("netlink_senders", (self.senders.len(), SENDERS_MAX)),
             ("stacks", (self.stacks.iter().count(), stacks::STACKS_MAX)),
         ]);

@@ -4,6 +4,7 @@
 
 use super::cni::Call;
 use super::grow::Grow;
+use super::pods::phases::{Measured, Phase};
 use super::sched::waits::Waits;
 use slowpod_ebpf::abi::split::Split;
 use std::collections::BTreeMap;
@@ -99,6 +100,27 @@ pub struct Totals {
     pub cni: CniTotals,
     /// Waits in run queues.
     pub run_queue: RunQueueTotals,
+    /// Starts of pods.
+    pub pods: PodTotals,
+}
+
+/// Starts of pods that were seen from begin to end.
+#[derive(Clone, Debug, Default)]
+pub struct PodTotals {
+    /// From the pod's cgroup to its first container's program.
+    pub start: Durations,
+    /// By phase, in the order of [`Phase::ALL`].
+    pub phases: [Durations; Phase::ALL.len()],
+}
+
+impl PodTotals {
+    /// Counts a start that is over.
+    pub fn started(&mut self, measured: &Measured) {
+        self.start.add(measured.wall_ns(), 0);
+        for (durations, ns) in self.phases.iter_mut().zip(measured.phases_ns) {
+            durations.add(ns, 0);
+        }
+    }
 }
 
 /// CNI since the start.

@@ -91,7 +91,7 @@ pub enum IdentityBlock {
         qos: &'static str,
         /// Container runtime, where the path says.
         runtime: Option<&'static str>,
-        /// Where this is from, when it is not its cgroup: `cni_args`.
+        /// Where this is from, when it is not its cgroup: `cni_args`, or `container_id` of a runtime's arguments.
         #[serde(skip_serializing_if = "Option::is_none")]
         via: Option<&'static str>,
     },
@@ -109,13 +109,27 @@ pub enum IdentityBlock {
 }
 
 impl IdentityBlock {
-    /// Who a process belongs to. One that does CNI work runs in the runtime's cgroup and belongs to the pod it
-    /// does it for.
+    /// Who a process belongs to. One that does CNI work or brings up a container runs in the runtime's cgroup and
+    /// belongs to the pod it does it for.
     pub fn of_process(state: &State, process: &Process) -> Self {
         match process.cni.as_deref() {
             Some(work) if work.pod.uid.is_some() => IdentityBlock::of_cni(work),
-            Some(_) | None => IdentityBlock::of(state, process.cgroup_id),
+            Some(_) | None => IdentityBlock::of_runtime(state, process)
+                .unwrap_or_else(|| IdentityBlock::of(state, process.cgroup_id)),
         }
+    }
+
+    /// The pod whose container a runtime's process works on.
+    fn of_runtime(state: &State, process: &Process) -> Option<Self> {
+        let (uid, container_id) = state.served_container(process.id)?;
+        let pod = state.pods.get(&uid);
+        Some(IdentityBlock::Pod {
+            pod_uid: uid.to_string(),
+            container_id: Some(container_id.to_string()),
+            qos: pod.map_or(Qos::Unknown, |pod| pod.qos).name(),
+            runtime: None,
+            via: Some("container_id"),
+        })
     }
 
     /// The pod that a CNI call is for.

@@ -28,14 +28,27 @@ impl<'a> Filter<'a> {
         pid.is_none() && texts.iter().all(|text| text.is_none())
     }
 
-    /// Whether a process passes. One that does CNI work is its pod's, whatever its cgroup.
+    /// Whether a process passes. One that does CNI work or brings up a container is its pod's, whatever its cgroup.
     pub fn process(&self, process: &Process) -> bool {
         self.query.pid.is_none_or(|pid| pid == process.id.tgid)
             && self.query.comm.as_deref().is_none_or(|comm| comm == &*process.comm)
             && match process.cni.as_deref().map(|work| &work.pod).filter(|pod| pod.uid.is_some()) {
                 Some(pod) => self.of_pod(pod, pod.sandbox.as_deref()) && self.below(process.cgroup_id),
-                None => self.cgroup(process.cgroup_id),
+                None => match self.state.served_container(process.id) {
+                    Some((uid, container)) => {
+                        self.owned(Some(&uid), Some(&container)) && self.below(process.cgroup_id)
+                    }
+                    None => self.cgroup(process.cgroup_id),
+                },
             }
+    }
+
+    /// Whether a pod with these containers passes the filters that are about pods.
+    pub fn pod<'b>(&self, uid: &str, mut containers: impl Iterator<Item = &'b str>) -> bool {
+        match self.query.container {
+            Some(_) => containers.any(|id| self.owned(Some(uid), Some(id))),
+            None => self.owned(Some(uid), None),
+        }
     }
 
     /// Whether a daemon passes: by any of its processes' ids, forks without exec among them.

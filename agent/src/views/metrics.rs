@@ -122,6 +122,11 @@ pub const METRICS: &[Metric] = &[
     metric("slowpod_cni_network_ready_seconds", Histogram, &[],
         "Per sandbox, from its first ADD attempt's start to its first success's end, retries included.", work::cni_ready),
 
+    metric("slowpod_pod_start_seconds", Histogram, &[],
+        "Starts of pods that were seen whole, from the pod's cgroup to its first container's program.", work::pod_starts),
+    metric("slowpod_pod_start_phase_seconds", Histogram, &["phase"],
+        "The same by phase; the phases of a start add up to it.", work::pod_phases),
+
     metric("slowpod_netlink_messages_total", Counter, &["sender", "message"],
         "Netlink messages sent.", work::netlink_messages),
     metric("slowpod_netlink_bytes_total", Counter, &["sender", "message"],

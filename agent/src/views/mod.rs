@@ -15,6 +15,9 @@ pub mod metrics;
 pub mod netlink;
 pub mod netlink_rows;
 pub mod openapi;
+pub mod pod;
+mod pod_steps;
+pub mod pods;
 pub mod probes;
 pub mod processes;
 pub mod profiles;
@@ -77,6 +80,8 @@ pub const VIEWS: &[&View] = &[
     &findings::VIEW,
     &storms::VIEW,
     &cni::VIEW,
+    &pods::VIEW,
+    &pod::VIEW,
     &processes::VIEW,
     &netlink::VIEW,
     &sched::VIEW,

@@ -208,6 +208,11 @@ impl Query {
         self.own(name).and_then(|value| value.parse().ok())
     }
 
+    /// The value of a view's own parameter that is a [`ParamKind::Seconds`], in ns.
+    pub fn own_span(&self, name: &str) -> Option<u64> {
+        self.own(name).and_then(|value| seconds(value, 0, SPAN_MAX_NS).ok())
+    }
+
     /// Most rows.
     pub fn rows(&self) -> usize {
         self.limit.unwrap_or(LIMIT_DEFAULT)

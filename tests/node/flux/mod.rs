@@ -2,6 +2,7 @@
 
 mod bed;
 mod failures;
+mod many;
 mod refusals;
 mod runs;
 mod stops;

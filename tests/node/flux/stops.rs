@@ -97,3 +97,31 @@ fn a_run_killed_amid_arrivals_is_cleaned_too() {
     assert_eq!(cleaned.code, Some(0), "{}", cleaned.stderr);
     bed.assert_nothing_left();
 }
+
+/// Before the first pod, between arrivals, while pods are held, and while they depart.
+#[test]
+fn an_interrupt_at_any_other_stage_leaves_nothing_either() {
+    let slow_del =
+        json!({ "type": "slow-cni", "log": null, "on": ["DEL"], "slow": [{ "do": "sleep", "ms": 200 }] });
+    for (stage, options) in [
+        ("rate", vec!["--pods", "50", "--rate", "2"]),
+        ("hold", vec!["--pods", "3", "--hold", "10m"]),
+        ("rounds", vec!["--pods", "4", "--rounds", "50", "--concurrency", "2"]),
+        ("departures", vec!["--pods", "12", "--concurrency", "2"]),
+    ] {
+        let bed = Bed::new(stage);
+        let mut plugin = slow_del.clone();
+        plugin["log"] = bed.path("log").to_str().into();
+        let list = bed.conflist(&json!({ "cniVersion": "1.0.0", "name": "bed", "plugins": [plugin] }));
+        let running = bed.start(&list, &options);
+        match stage {
+            "departures" | "rounds" => wait_until("a departure", || !bed.log().is_empty()),
+            _ => wait_until("two pods", || bed.mounts().len() >= 2),
+        }
+        running.signal(libc::SIGINT);
+        let report = running.finish().good();
+        assert_eq!(report.at("/interrupted"), true, "{stage}: {report}");
+        assert_eq!(report.number("/pods/begun"), report.number("/pods/deleted"), "{stage}: {report}");
+        bed.assert_nothing_left();
+    }
+}

@@ -6,6 +6,7 @@
 
 mod agent;
 mod attach;
+mod cni;
 mod favour;
 mod figure;
 mod footprint;
@@ -24,7 +25,7 @@ pub(crate) struct Options {
     /// A tenth of the work, to see that everything can be measured; the figures mean little.
     #[arg(long)]
     quick: bool,
-    /// Measure only these: storm, attach, footprint, programs.
+    /// Measure only these: storm, cni, attach, footprint, programs.
     #[arg(long)]
     only: Vec<String>,
     /// Fail when a limit is missed.
@@ -45,6 +46,7 @@ type Measure = fn(&Bench) -> anyhow::Result<Vec<Figure>>;
 /// Everything that is measured.
 const MEASURES: &[(&str, Measure)] = &[
     ("storm", storm::measure),
+    ("cni", cni::measure),
     ("attach", attach::measure),
     ("footprint", footprint::measure),
     ("programs", programs::measure),

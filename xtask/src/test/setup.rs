@@ -24,6 +24,10 @@ const NEEDS: &[Need] = &[
     Need { program: "go", package: "golang-go", tiers: &["kernel", "node"] },
     // By its whole path: iproute2 has a `bridge` too, and plugins are on no PATH.
     Need { program: "/usr/lib/cni/host-local", package: "containernetworking-plugins", tiers: &["node"] },
+    Need { program: "containerd", package: "containerd", tiers: &["node"] },
+    Need { program: "runc", package: "runc", tiers: &["node"] },
+    // The image of the pods is one static program.
+    Need { program: "cc", package: "gcc", tiers: &["node"] },
     Need { program: "prometheus", package: "prometheus", tiers: &["kernel", "dashboards"] },
     Need { program: "promtool", package: "prometheus", tiers: &["dashboards"] },
 ];

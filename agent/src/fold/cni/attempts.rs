@@ -62,8 +62,8 @@ pub struct Sandbox {
     pub del_calls: u64,
     /// Its first call began before the answer's first record, so earlier attempts may be missing.
     pub cut_at_start: bool,
-    /// Given up since the last attempt.
-    deleted: bool,
+    /// When it was given up, if no attempt began since.
+    pub deleted_ns: Option<u64>,
     /// Counted in the totals.
     counted: bool,
 }
@@ -98,13 +98,18 @@ impl Sandboxes {
         self.known.values()
     }
 
+    /// The sandbox with this container id.
+    pub fn get(&self, container_id: &str) -> Option<&Sandbox> {
+        self.known.get(container_id)
+    }
+
     pub(super) fn started(&mut self, call: &Call) {
         let sandbox = match &*call.work.command {
             "ADD" => self.of(call),
             "DEL" if self.known.contains_key(&call.work.container_id) => {
                 let sandbox = self.of(call);
                 sandbox.del_calls += 1;
-                sandbox.deleted = true;
+                sandbox.deleted_ns = Some(call.started_ns);
                 return;
             }
             _ => return,
@@ -171,7 +176,7 @@ impl Sandboxes {
             attempts_dropped: 0,
             del_calls: 0,
             cut_at_start: call.cut_at_start,
-            deleted: false,
+            deleted_ns: None,
             counted: false,
         })
     }
@@ -180,7 +185,7 @@ impl Sandboxes {
 impl Sandbox {
     /// Puts a call that begins into its attempt, a new one if need be. `None` when there is no room.
     fn attach(&mut self, call: &Call) -> Option<&mut Sandbox> {
-        let deleted = std::mem::take(&mut self.deleted);
+        let deleted = self.deleted_ns.take().is_some();
         if deleted && self.attempts.last().is_some_and(Attempt::succeeded) {
             // It had its network and was given up: whoever adds it again begins anew.
             self.attempts.clear();

@@ -2,6 +2,7 @@
 
 use super::{Input, text::Rows};
 use crate::fold::netlink::MessageSums;
+use crate::fold::pods::phases::Phase;
 use crate::fold::totals::SpawnTotals;
 use slowpod_ebpf::abi::split::Cause;
 
@@ -104,6 +105,16 @@ pub(super) fn cni_ready(input: &Input<'_>, rows: &mut Rows) {
     rows.durations(&[], &input.pulse.totals.cni.network_ready);
 }
 
+/// There from the first scrape on, so that rates have a start.
+pub(super) fn pod_starts(input: &Input<'_>, rows: &mut Rows) {
+    rows.durations(&[], &input.pulse.totals.pods.start);
+}
+
+pub(super) fn pod_phases(input: &Input<'_>, rows: &mut Rows) {
+    for (phase, durations) in Phase::ALL.into_iter().zip(&input.pulse.totals.pods.phases) {
+        rows.durations(&[phase.name()], durations);
+    }
+}
 /// There from the first scrape on, as all of the node's.
 pub(super) fn run_queue(input: &Input<'_>, rows: &mut Rows) {
     rows.waits(&[], &input.pulse.totals.run_queue.node);

@@ -33,7 +33,8 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// A process, by what is known of it. One that does CNI work belongs to the pod it does it for.
+    /// A process, by what is known of it. One that does CNI work or brings up a container
+    /// belongs to the pod it does it for.
     pub fn of(state: &State, id: ProcId) -> Owner {
         match state.processes.get(id) {
             Some(process) => Owner::of_process(state, process),
@@ -45,7 +46,12 @@ impl Owner {
         let mut owner = Owner { pid: process.id.tgid, process: name(process), ..Owner::default() };
         match process.cni.as_deref().map(|work| &work.pod).filter(|pod| pod.uid.is_some()) {
             Some(pod) => (owner.pod_uid, owner.container_id) = (pod.uid.clone(), pod.sandbox.clone()),
-            None => owner.belong_to(state.cgroups.identity(process.cgroup_id)),
+            None => match state.served_container(process.id) {
+                Some((uid, container)) => {
+                    (owner.pod_uid, owner.container_id) = (Some(uid), Some(container));
+                }
+                None => owner.belong_to(state.cgroups.identity(process.cgroup_id)),
+            },
         }
         if let Some(names) = owner.pod_uid.as_deref().and_then(|uid| state.pod_names.get(uid)) {
             (owner.pod_name, owner.namespace) = (Some(names.name.clone()), Some(names.namespace.clone()));

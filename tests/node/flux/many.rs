@@ -1,0 +1,79 @@
+//! Many pods at once, and an agent beside them: it misses none. Witnesses are the notes of the run, which tell each pod's
+//! UID and container id, and host-local's leases.
+
+use super::bed::{Bed, wait_until};
+use harness::agent;
+use harness::agent::monotonic_ns;
+use harness::truth::Truth;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Pods: the number.
+const PODS: usize = 500;
+/// At once.
+const CONCURRENCY: &str = "20";
+/// The chain, IPAM included, which runs once for each pod's ADD and once for its DEL.
+const CHAIN: [&str; 4] = ["bridge", "host-local", "loopback", "portmap"];
+
+/// UIDs and container ids as the run's notes have them.
+fn noted(bed: &Bed) -> BTreeMap<String, String> {
+    let file = std::fs::read_dir(bed.path("notes")).unwrap().next().unwrap().unwrap().path();
+    let text = std::fs::read_to_string(file).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let made = lines.filter_map(|line| line.get("made").cloned());
+    let text = |pod: &Value, field: &str| pod[field].as_str().unwrap().to_owned();
+    made.map(|pod| (text(&pod, "container_id"), text(&pod, "uid"))).collect()
+}
+
+/// How many calls of each plugin ended well, by container id and pod.
+fn calls(answer: &Truth, command: &str) -> BTreeMap<(String, String), BTreeSet<String>> {
+    let mut calls: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
+    for call in answer.list("/calls").iter().filter(|call| call.text("/command") == command) {
+        assert_eq!(call.number("/exit/code"), 0, "{call}");
+        let pod = (call.text("/container_id").to_owned(), call.text("/identity/pod_uid").to_owned());
+        assert!(calls.entry(pod).or_default().insert(call.text("/plugin").to_owned()), "twice: {call}");
+        let parts =
+            ["on_cpu_ns", "runnable_ns", "blocked_ns"].map(|part| call.number(&format!("/split/{part}")));
+        let sum_ns = parts.iter().sum::<u64>() + call.number("/ending_ns");
+        let wall_ns = call.number("/wall_ns");
+        assert!(sum_ns.abs_diff(wall_ns) * 100 <= wall_ns, "the parts of a call are its wall time: {call}");
+    }
+    calls
+}
+
+#[test]
+fn of_five_hundred_pods_every_call_is_seen_and_none_is_lost() {
+    let bed = Bed::new("many");
+    let list = bed.bridge();
+    // Without masquerading: its 17 runs of iptables per pod are tested elsewhere, and take minutes here.
+    let mut chain: Value = serde_json::from_str(&std::fs::read_to_string(&list).unwrap()).unwrap();
+    chain["plugins"][0]["ipMasq"] = false.into();
+    let list = bed.conflist(&chain);
+    let agent = agent!("--keep", "30m", "--keep-mib", "256");
+    let pods = PODS.to_string();
+    let options = ["--pods", &pods, "--concurrency", CONCURRENCY, "--hold", "10m"];
+    let running = bed.start(&list, &options);
+    wait_until("every lease", || bed.leases().len() == PODS);
+    let noted = noted(&bed);
+    assert_eq!(noted.len(), PODS);
+    running.signal(libc::SIGINT);
+    let report = running.finish().good();
+    let done_ns = monotonic_ns();
+    assert_eq!((report.number("/pods/ready"), report.number("/pods/deleted")), (PODS as u64, PODS as u64));
+
+    let answer = agent.view_at("/api/v1/cni?seconds=1800&limit=20000", done_ns);
+    let whole: BTreeSet<String> = CHAIN.map(str::to_owned).into();
+    for command in ["ADD", "DEL"] {
+        let seen = calls(&answer, command);
+        let pods: BTreeMap<String, String> = seen.keys().cloned().collect();
+        assert_eq!(pods, noted, "{command}");
+        let odd = seen.iter().find(|(_, plugins)| **plugins != whole);
+        assert!(odd.is_none(), "{command}: {odd:?}");
+    }
+    assert_eq!(answer.number("/calls_matched"), (2 * CHAIN.len() * PODS) as u64, "and no call besides");
+    assert_eq!(answer.at("/completeness/lost").as_object().map(|lost| lost.len()), Some(0), "{answer}");
+    let starts = agent.view_at("/api/v1/pods?seconds=1800&limit=1000", done_ns);
+    assert_eq!(starts.number("/totals/network_only"), PODS as u64);
+    drop(agent);
+    bed.assert_nothing_left();
+}
