@@ -20,7 +20,8 @@ use slowpod_ebpf::{
 };
 
 use super::{
-    kernel::{OFF_REGS_SYSCALL, TaskStruct, entry_regs},
+    frames::{self, Chain},
+    kernel::{OFF_REGS_SYSCALL, TaskStruct, current, entry_regs},
     ring::{self, Ring},
 };
 
@@ -29,6 +30,8 @@ use super::{
 struct Whole {
     fixed: Stack,
     frames: [u64; FRAMES],
+    /// Not part of the record: the walk that fills it.
+    chain: Chain,
 }
 
 /// A timer may interrupt a program that walks a stack, so it has a scratch of its own.
@@ -52,6 +55,14 @@ impl Place {
     pub const SAMPLES: Place = Place { scratch: 0, ring: Ring::Samples };
     /// For threads that a timer found.
     pub const TIMER: Place = Place { scratch: 1, ring: Ring::Samples };
+}
+
+/// Frames in a scratch, and the walk that fills them.
+#[inline(always)]
+pub fn scratch(index: u32) -> Option<(&'static mut [u64; FRAMES], &'static mut Chain)> {
+    let whole = STACK_SCRATCH.get_ptr_mut(index)?;
+    // SAFETY: this CPU's scratch, in a map that is never freed; who uses it does not interrupt itself.
+    unsafe { Some((&mut (*whole).frames, &mut (*whole).chain)) }
 }
 
 /// Whose frames.
@@ -90,6 +101,11 @@ pub fn of_spawning_kernel(
 /// Id of the running thread's stack, which the agent can be sure to have been sent; 0 = none.
 #[inline(always)]
 pub fn id(ctx: &impl EbpfContext, place: Place, task: Task, side: Side, now: u64) -> u64 {
+    if side == Side::User
+        && let Some(depth) = frames::walk(current(), place.scratch)
+    {
+        return sent(place, task, side, now, depth);
+    }
     let flags = match side {
         Side::User => u64::from(BPF_F_USER_STACK),
         Side::Kernel => 0,
@@ -122,7 +138,16 @@ fn walked(place: Place, task: Task, side: Side, now: u64, walk: impl FnOnce(*mut
         }
         return 0;
     }
-    let depth = at_most(bytes as u64 / 8, FRAMES as u64);
+    sent(place, task, side, now, bytes as u64 / 8)
+}
+
+/// Id of the stack of this depth in the scratch, after it was sent if it had not been; 0 when that failed.
+#[inline(always)]
+fn sent(place: Place, task: Task, side: Side, now: u64, depth: u64) -> u64 {
+    let Some(whole) = STACK_SCRATCH.get_ptr_mut(place.scratch) else { return 0 };
+    // SAFETY: as above.
+    let whole = unsafe { &mut *whole };
+    let depth = at_most(depth, FRAMES as u64);
     let seed = match side {
         Side::User => hash::step(hash::START, u64::from(task.tgid)),
         Side::Kernel => hash::START,
