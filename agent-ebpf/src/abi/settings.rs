@@ -25,7 +25,7 @@ pub const PROCESSES_MAX: u32 = 8_192;
 /// (spawner, binary) rows of exact counts.
 pub const FLOOD_ROWS_MAX: u32 = 4_096;
 /// Stacks remembered as already sent; the oldest are forgotten and sent again.
-pub const STACKS_MAX: u32 = 8_192;
+pub const STACKS_MAX: u32 = 4_096;
 /// Upper bound of one tracked thread's state.
 pub const TASK_BYTES: usize = 256;
 

@@ -72,27 +72,30 @@ pub enum Side {
     Kernel,
 }
 
-/// Kernel stacks of spawners, by the system call they spawn with. From there to the fork the kernel takes the
-/// same way each time, and walking its stack costs more than all else a spawn does here together.
+/// Kernel stacks by the system call they are taken in, for those calls in which the kernel takes the same way each time:
+/// to the fork of a spawner, to the sleep of one that waits for a child. Walking them costs more than all else that is done
+/// with a spawn or a switch.
 #[map]
 static KERNEL_STACKS: Array<u64> = Array::with_max_entries(SYSCALL_SLOTS as u32, 0);
 
-/// Id of the kernel stack of a thread that spawns; 0 = none.
+/// Id of the running thread's kernel stack, as it was when the first thread got there by the same system call; 0 = none.
 #[inline(always)]
-pub fn of_spawning_kernel(
+pub fn of_call(
     ctx: &BtfTracePointContext,
-    spawner: *const TaskStruct,
+    place: Place,
+    thread: *const TaskStruct,
     task: Task,
     now: u64,
 ) -> u64 {
-    let call = entry_regs(spawner).and_then(|regs| OFF_REGS_SYSCALL.of(regs));
+    let call = entry_regs(thread).and_then(|regs| OFF_REGS_SYSCALL.of(regs));
     let Some(known) = call.and_then(|number| KERNEL_STACKS.get_ptr_mut(number as u32)) else {
-        return id(ctx, Place::LIFE, task, Side::Kernel, now);
+        return id(ctx, place, task, Side::Kernel, now);
     };
     // SAFETY: a slot of a map that is never freed. Two CPUs may both fill it, with the same number.
     unsafe {
-        if *known == 0 {
-            *known = id(ctx, Place::LIFE, task, Side::Kernel, now);
+        // Forgotten means: the agent may not know it any more.
+        if *known == 0 || SENT.get_ptr(&*known).is_none() {
+            *known = id(ctx, place, task, Side::Kernel, now);
         }
         *known
     }
