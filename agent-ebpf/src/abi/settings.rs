@@ -25,7 +25,7 @@ pub const PROCESSES_MAX: u32 = 8_192;
 /// (spawner, binary) rows of exact counts.
 pub const FLOOD_ROWS_MAX: u32 = 4_096;
 /// Stacks remembered as already sent; the oldest are forgotten and sent again.
-pub const STACKS_MAX: u32 = 8_192;
+pub const STACKS_MAX: u32 = 4_096;
 /// Processes whose run-queue waits are counted apart, half a KiB each; the others are counted by cgroup.
 pub const QUEUE_ROWS_MAX: u32 = 4_096;
 /// A process gets its own row of waits at this age: the short-lived have their splits, and thousands of them would

@@ -91,25 +91,37 @@ pub fn left(
         None => blocked::is_for_long(prev),
     };
     if (expected_long != 0 || (how == Leaves::Blocked && for_long())) && is_watched(prev) && may_look(now) {
-        look(ctx, slot, prev, how, now);
-        if how == Leaves::Blocked {
-            slot.cause = match tracked {
-                Some(cause) => cause as u8,
-                None => blocked::cause(prev) as u8,
-            };
-        }
+        let cause = match (how, tracked) {
+            (Leaves::Preempted | Leaves::ForGood, _) => None,
+            (Leaves::Blocked, Some(cause)) => Some(cause),
+            (Leaves::Blocked, None) => Some(blocked::cause(prev)),
+        };
+        look(ctx, slot, prev, cause, now);
     }
 }
 
-/// Takes down the running thread's stacks.
+/// Takes down the running thread's stacks, and why it blocks; `None` = it does not.
 #[inline(always)]
-fn look(ctx: &BtfTracePointContext, slot: &mut Slot, prev: *const TaskStruct, how: Leaves, now: u64) {
+fn look(
+    ctx: &BtfTracePointContext,
+    slot: &mut Slot,
+    prev: *const TaskStruct,
+    cause: Option<Cause>,
+    now: u64,
+) {
     let task = identity(prev);
-    // Of a thread that was taken off the CPU the kernel's stack tells nothing but that.
-    slot.kernel_stack = match how {
-        Leaves::Blocked => stack::id(ctx, Place::SAMPLES, task, Side::Kernel, now),
-        Leaves::Preempted | Leaves::ForGood => 0,
+    slot.kernel_stack = match cause {
+        // Of a thread that was taken off the CPU the kernel's stack tells nothing but that.
+        None => 0,
+        // From these calls the kernel takes the same way to sleep each time.
+        Some(Cause::ChildWait | Cause::Futex | Cause::Sleep) => {
+            stack::of_call(ctx, Place::SAMPLES, prev, task, now)
+        }
+        Some(_) => stack::id(ctx, Place::SAMPLES, task, Side::Kernel, now),
     };
+    if let Some(cause) = cause {
+        slot.cause = cause as u8;
+    }
     slot.user_stack = stack::id(ctx, Place::SAMPLES, task, Side::User, now);
     slot.flags |= STACKS_TAKEN;
     threads::look_at_owner(slot, prev);

@@ -12,7 +12,7 @@ use slowpod_ebpf::{
     abi::{
         Miss, Task,
         queue::{
-            CpuRow, KERNEL_THREADS, PushedCount, PushedKey, QueueKey, QueueRow, RAN_NOBODY, RAN_UNKNOWN,
+            CpuRow, KERNEL_THREADS, PushedCount, PushedKey, QueueKey, QueueRow, RAN_NOBODY, RAN_UNKNOWN, Stretch,
         },
         settings::{LONG_BLOCK_NS, LONG_WAIT_NS, PUSHED_ROWS_MAX, QUEUE_AGE_NS, QUEUE_ROWS_MAX, STRETCHES},
     },
@@ -121,6 +121,11 @@ fn ran_ns(seat: &Seat, task: *const TaskStruct, now: u64) -> u64 {
 #[inline(always)]
 fn remember(cpu: &mut CpuRow, ran: u64, now: u64) {
     let mut at = cpu.latest as usize & (STRETCHES - 1);
+    if cpu.stretches[at].ended_ns == 0 {
+        // The first switch seen on this CPU: whoever ran began before that.
+        cpu.stretches[at] = Stretch { ended_ns: now, cgroup_id: RAN_UNKNOWN };
+        return;
+    }
     if cpu.stretches[at].cgroup_id != ran {
         at = (at + 1) & (STRETCHES - 1);
         cpu.latest = at as u64;
