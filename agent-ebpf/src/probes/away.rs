@@ -9,6 +9,7 @@
 use aya_ebpf::{macros::map, maps::PerCpuArray, programs::BtfTracePointContext};
 use slowpod_ebpf::abi::{
     sample::{FLAG_PREEMPTED, SampleKind},
+    settings::{Knob, LOOKS_STRETCH_NS},
     split::Cause,
     threads::{BLOCKED, DEAD, EXPECTED_LONG, ON_CPU, PREEMPTED, STACKS_TAKEN, Slot, TRACKED},
 };
@@ -35,7 +36,7 @@ pub enum Leaves {
 /// Looks at stacks on this CPU in the present stretch of time.
 #[repr(C)]
 struct Budget {
-    /// `ktime >> BUDGET_SHIFT` of the stretch.
+    /// Which stretch, counted since boot.
     stretch: u64,
     /// Looks so far.
     spent: u64,
@@ -43,11 +44,6 @@ struct Budget {
 
 #[map]
 static BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(1, 0);
-/// A stretch is 134 ms.
-const BUDGET_SHIFT: u64 = 27;
-/// Looks per stretch: at 5 us each these are 0.2 % of the CPU's time.
-const LOOKS_MAX: u64 = 64;
-
 /// `prev`, the running thread, leaves the CPU. `tracked`: it has a row in the table of tracked threads, which has found
 /// out why it blocks.
 #[inline(always)]
@@ -279,10 +275,10 @@ fn may_look(now: u64) -> bool {
     let Some(budget) = BUDGET.get_ptr_mut(0) else { return false };
     // SAFETY: this CPU's slot of a map that is never freed; the scheduler does not interrupt itself.
     let budget = unsafe { &mut *budget };
-    let stretch = now >> BUDGET_SHIFT;
+    let stretch = now / LOOKS_STRETCH_NS;
     if budget.stretch != stretch {
         *budget = Budget { stretch, spent: 0 };
     }
     budget.spent += 1;
-    budget.spent <= LOOKS_MAX
+    budget.spent <= settings::knob(Knob::Looks)
 }

@@ -12,7 +12,8 @@ use slowpod_ebpf::{
     abi::{
         Miss, Task,
         queue::{
-            CpuRow, KERNEL_THREADS, PushedCount, PushedKey, QueueKey, QueueRow, RAN_NOBODY, RAN_UNKNOWN, Stretch,
+            CpuRow, KERNEL_THREADS, PushedCount, PushedKey, QueueKey, QueueRow, RAN_NOBODY, RAN_UNKNOWN,
+            Stretch,
         },
         settings::{LONG_BLOCK_NS, LONG_WAIT_NS, PUSHED_ROWS_MAX, QUEUE_AGE_NS, QUEUE_ROWS_MAX, STRETCHES},
     },

@@ -103,10 +103,10 @@ pub struct Attached {
     pub counters: Counters,
     /// Every thread's slot.
     pub threads: Threads,
-    /// The sampling timers; `None` where they cannot be had.
-    pub sampler: Option<Sampler>,
     /// Waits in run queues.
     pub queues: Queues,
+    /// How closely the programs look.
+    pub sampler: Sampler,
     /// Keeps the programs hooked.
     pub hooks: Hooks,
 }
@@ -145,10 +145,11 @@ pub fn attach(options: &Options) -> Result<Attached, AttachError> {
     let mut ebpf = load(options, &btf, &offsets)?;
     let counter_error = |error: CountersError| AttachError::Object { detail: error.to_string(), errno: None };
     let queues = Queues::take(&mut ebpf).map_err(counter_error)?;
+    let sampler = Sampler::take(&mut ebpf).map_err(|error| object_error(&error.into()))?;
     let kernel_types =
         aya::Btf::parse(&bytes, Endianness::Little).map_err(|error| object_error(&error.into()))?;
     let mut ladder =
-        Ladder { ebpf, kernel_types, offsets: &offsets, options, tracefs: TraceFs::ensure(), sampler: None };
+        Ladder { ebpf, kernel_types, offsets: &offsets, options, tracefs: TraceFs::ensure(), sampler };
     let mut verdicts = Vec::new();
     for probe in PROBES {
         let verdict = ladder.climb(probe);
@@ -229,8 +230,8 @@ struct Ladder<'a> {
     options: &'a Options,
     /// Mounted until all programs are hooked.
     tracefs: io::Result<TraceFs>,
-    /// The sampling timers, once they run.
-    sampler: Option<Sampler>,
+    /// With timers once they run.
+    sampler: Sampler,
 }
 
 impl Ladder<'_> {
@@ -281,8 +282,7 @@ impl Ladder<'_> {
             return Err(Failure::NoHook { hook });
         }
         if program.hook == Hook::CpuClock {
-            self.sampler = Some(programs::sample(&mut self.ebpf, program)?);
-            return Ok(());
+            return programs::sample(&mut self.ebpf, &mut self.sampler, program);
         }
         programs::hook(&mut self.ebpf, &self.kernel_types, program)
     }

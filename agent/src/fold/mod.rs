@@ -35,7 +35,7 @@ use failed::Failed;
 use life::Ended;
 use loss::Loss;
 use netlink::NetlinkTable;
-use slowpod_ebpf::abi::{Header, Kind};
+use slowpod_ebpf::abi::{Header, Kind, settings::STACKS_MAX};
 use stacks::Stacks;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -56,6 +56,9 @@ pub struct Limits {
     pub profile_rows_max: usize,
     /// Cells kept of run-queue waits by process over time; 0 = of run queues only the totals.
     pub sched_cells_max: usize,
+    /// Stacks kept. The live state keeps twice as many as the kernel remembers to have sent, so that it never lacks
+    /// one that is not sent again.
+    pub stacks_max: usize,
 }
 
 impl Limits {
@@ -67,6 +70,7 @@ impl Limits {
         pods_max: 512,
         profile_rows_max: 0,
         sched_cells_max: 0,
+        stacks_max: 2 * STACKS_MAX as usize,
     };
     /// For answering one query: every child of a 5,000-spawn storm with room to spare, and ten minutes of a
     /// daemon that resyncs every second; every plugin of a thousand pods' starts and ends; the profile of a minute on 16
@@ -78,6 +82,7 @@ impl Limits {
         pods_max: 4_096,
         profile_rows_max: 65_536,
         sched_cells_max: 65_536,
+        stacks_max: 32_768,
     };
 }
 
@@ -211,7 +216,7 @@ impl State {
             spawned: spawned::Spawned::new(limits.profile_rows_max),
             failed: Failed::default(),
             counts: Counts::default(),
-            stacks: Stacks::default(),
+            stacks: Stacks::new(limits.stacks_max),
             profile: profile::Profile::new(limits.profile_rows_max),
             sched: sched::Sched::new(limits.sched_cells_max),
             symbols: Symbols::default(),
@@ -258,7 +263,11 @@ impl State {
             Event::NetlinkError(error) => self.netlink_error(&error),
             Event::Cgroup(cgroup) => self.cgroup(&cgroup),
             Event::CgroupMove(moved) => self.cgroup_move(&moved),
-            Event::Stack(stack) => self.stacks.put(stack),
+            Event::Stack(stack) => {
+                if let Some(forgotten) = self.stacks.put(stack) {
+                    self.symbols.forget(forgotten);
+                }
+            }
             Event::Flood(flood) => self.flood(&flood),
             Event::Cni(cni) => self.cni(&cni),
             Event::Sample(sample) => self.sample(&sample),
@@ -329,7 +338,7 @@ impl State {
             ("daemons", (self.daemons.len(), daemons::DAEMONS_MAX)),
             ("pods", (self.pods.len(), self.limits.pods_max)),
             ("netlink_senders", (self.senders.len(), SENDERS_MAX)),
-            ("stacks", (self.stacks.iter().count(), stacks::STACKS_MAX)),
+            ("stacks", self.stacks.size()),
         ]);
         sizes.extend(self.symbols.sizes().map(|(table, used, max)| (table, (used, max))));
         sizes

@@ -3,16 +3,13 @@
 use crate::decode::Stack;
 use std::collections::{BTreeMap, VecDeque};
 
-/// Stacks kept; the one not used for longest makes room. Twice as many as the kernel remembers to have sent, so that
-/// none it takes for known is missing here. 8,192 stacks of 30 frames are 3 MiB.
-pub const STACKS_MAX: usize = 2 * slowpod_ebpf::abi::settings::STACKS_MAX as usize;
-
-/// All stacks known.
+/// All stacks known, up to a bound; the one not used for longest makes room.
 #[derive(Clone, Debug, Default)]
 pub struct Stacks {
     known: BTreeMap<u64, Held>,
     /// In order of arrival; one that was used since it last came to the front goes to the back once more.
     order: VecDeque<u64>,
+    max: usize,
     /// Stacks that had to make room.
     pub evicted: u64,
 }
@@ -24,15 +21,19 @@ struct Held {
 }
 
 impl Stacks {
-    /// Adds a stack.
-    pub fn put(&mut self, stack: Stack) {
+    /// An empty table of at most so many stacks. A thousand of 30 frames take 0.4 MB.
+    pub fn new(max: usize) -> Self {
+        Stacks { max, ..Stacks::default() }
+    }
+
+    /// Adds a stack; returns the id of the one that made room.
+    pub fn put(&mut self, stack: Stack) -> Option<u64> {
         let id = stack.fixed.id;
-        if self.known.insert(id, Held { stack, used: false }).is_none() {
-            self.order.push_back(id);
-            if self.order.len() > STACKS_MAX {
-                self.make_room();
-            }
+        if self.known.insert(id, Held { stack, used: false }).is_some() {
+            return None;
         }
+        self.order.push_back(id);
+        if self.order.len() > self.max { self.make_room() } else { None }
     }
 
     /// Says that a record named this stack; 0 is none.
@@ -54,7 +55,12 @@ impl Stacks {
         self.known.values().map(|held| &held.stack)
     }
 
-    fn make_room(&mut self) {
+    /// Stacks known, and how many may be.
+    pub fn size(&self) -> (usize, usize) {
+        (self.known.len(), self.max)
+    }
+
+    fn make_room(&mut self) -> Option<u64> {
         while let Some(oldest) = self.order.pop_front() {
             match self.known.get_mut(&oldest) {
                 Some(held) if held.used => {
@@ -64,10 +70,11 @@ impl Stacks {
                 _ => {
                     self.known.remove(&oldest);
                     self.evicted += 1;
-                    return;
+                    return Some(oldest);
                 }
             }
         }
+        None
     }
 }
 
@@ -84,24 +91,24 @@ mod tests {
 
     #[test]
     fn what_is_used_outlives_what_is_not() {
-        let mut stacks = Stacks::default();
-        for id in 1..=3 * STACKS_MAX as u64 {
-            stacks.put(stack(id));
+        let mut stacks = Stacks::new(100);
+        for id in 1..=300 {
+            let forgotten = stacks.put(stack(id));
+            assert_eq!(forgotten.is_some(), id > 100);
             stacks.used(1);
             stacks.used(0);
         }
-        assert_eq!((stacks.iter().len(), stacks.evicted), (STACKS_MAX, 2 * STACKS_MAX as u64));
-        assert!(stacks.get(1).is_some() && stacks.get(2).is_none());
-        assert!(stacks.get(3 * STACKS_MAX as u64).is_some());
+        assert_eq!((stacks.size(), stacks.evicted), ((100, 100), 200));
+        assert!(stacks.get(1).is_some() && stacks.get(2).is_none() && stacks.get(300).is_some());
     }
 
     #[test]
     fn room_is_made_even_when_all_are_used() {
-        let mut stacks = Stacks::default();
-        for id in 1..=STACKS_MAX as u64 + 1 {
+        let mut stacks = Stacks::new(100);
+        for id in 1..=101 {
             stacks.put(stack(id));
             (1..=id).rev().take(2).for_each(|id| stacks.used(id));
         }
-        assert_eq!((stacks.iter().len(), stacks.evicted), (STACKS_MAX, 1));
+        assert_eq!((stacks.iter().len(), stacks.evicted), (100, 1));
     }
 }
