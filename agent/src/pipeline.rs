@@ -3,6 +3,8 @@
 //! The live loop also feeds the flight recorder, an optional tape, and the [`Pulse`] that metrics and health
 //! read. Readers fold their own state from the recorder's chunks, so the loop never waits for them.
 
+mod retell;
+
 use crate::capture::recent::{Bounds, Excerpt, Recent, Size};
 use crate::capture::{CaptureError, Progress, Source};
 use crate::decode;
@@ -10,6 +12,7 @@ use crate::decode::fact::{self, Fact};
 use crate::demand::Demand;
 use crate::enrich::ProcId;
 use crate::fold::{Limits, Snapshot, State, Window, loss::Loss, totals::Totals};
+use retell::Retell;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -152,6 +155,8 @@ fn step_all(state: &mut State, mut records: &[u8]) {
 pub struct Live<'a> {
     hub: &'a Hub,
     state: State,
+    /// What the recorder's open chunk has been told.
+    retell: Retell,
     pulse_due_ns: u64,
     told_ready: bool,
 }
@@ -159,17 +164,25 @@ pub struct Live<'a> {
 impl<'a> Live<'a> {
     /// Feeds `hub`.
     pub fn new(hub: &'a Hub) -> Self {
-        Live { hub, state: State::new(Window::ALL, Limits::LIVE), pulse_due_ns: 0, told_ready: false }
+        Live {
+            hub,
+            state: State::new(Window::ALL, Limits::LIVE),
+            retell: Retell::default(),
+            pulse_due_ns: 0,
+            told_ready: false,
+        }
     }
 
     /// Takes in a batch of whole records that were released up to `now_ns`. `kernel` is asked when the pulse
     /// is due.
     pub fn take(&mut self, now_ns: u64, records: &[u8], kernel: impl FnOnce() -> KernelPulse) {
         step_all(&mut self.state, records);
+        let whole = self.retell.complete(&self.state, records, now_ns);
         let evicted = {
             let mut recent = lock(&self.hub.recent);
-            recent.push(records, count(records), now_ns);
+            recent.push(&whole, count(records), now_ns);
             if recent.wants_keyframe(now_ns) {
+                self.retell = Retell::default();
                 recent.begin_chunk(now_ns, &keyframe(&self.state, now_ns));
             }
             recent.take_evicted()
@@ -228,11 +241,11 @@ fn count(mut records: &[u8]) -> u64 {
     count
 }
 
-/// Records that rebuild who and what a state knows: the beginning of a chunk or of a tape.
+/// Records that rebuild who and what a state knows: the beginning of a chunk or of a tape. Stacks are told where they
+/// are used.
 pub fn keyframe(state: &State, now_ns: u64) -> Vec<u8> {
     let mut out = Vec::new();
     let mut tell = |ktime_ns: u64, fact: &Fact| fact::encode(ktime_ns, fact, &mut out);
-    // First, so that what the chunk covers begins here: stacks below keep the time they were seen.
     if let Some(wall_unix_ns) = state.clock.wall_unix_ns(now_ns) {
         tell(now_ns, &Fact::Clock { wall_unix_ns });
     }
@@ -255,10 +268,6 @@ pub fn keyframe(state: &State, now_ns: u64) -> Vec<u8> {
     for process in state.processes.iter() {
         tell(now_ns, &Fact::Process(Box::new(process_fact(process))));
     }
-    for symbols in state.symbols.facts() {
-        tell(now_ns, &Fact::Symbols(symbols));
-    }
-    state.stacks.iter().for_each(|stack| crate::capture::stack_record(stack, &mut out));
     out
 }
 

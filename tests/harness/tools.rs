@@ -19,6 +19,8 @@ pub enum Tool {
     Strace,
     /// Traces with eBPF of its own: a witness.
     Bpftrace,
+    /// Samples CPUs, and measures the scheduler: a witness.
+    Perf,
     /// Checks metrics and rules.
     Promtool,
     /// Scrapes metrics.
@@ -29,13 +31,14 @@ pub enum Tool {
 
 impl Tool {
     /// All tools, for a report of what is there.
-    pub const ALL: [Tool; 9] = [
+    pub const ALL: [Tool; 10] = [
         Tool::Ipset,
         Tool::Ip,
         Tool::Iptables,
         Tool::Nsenter,
         Tool::Strace,
         Tool::Bpftrace,
+        Tool::Perf,
         Tool::Promtool,
         Tool::Prometheus,
         Tool::Go,
@@ -50,6 +53,7 @@ impl Tool {
             Tool::Nsenter => "nsenter",
             Tool::Strace => "strace",
             Tool::Bpftrace => "bpftrace",
+            Tool::Perf => "perf",
             Tool::Promtool => "promtool",
             Tool::Prometheus => "prometheus",
             Tool::Go => "go",
@@ -65,6 +69,7 @@ impl Tool {
             Tool::Nsenter => "util-linux",
             Tool::Strace => "strace",
             Tool::Bpftrace => "bpftrace",
+            Tool::Perf => "linux-perf",
             Tool::Promtool | Tool::Prometheus => "prometheus",
             Tool::Go => "golang-go",
         }

@@ -14,6 +14,7 @@ mod netlink;
 mod netlink_socket;
 mod outcomes;
 mod pid_recycle;
+mod profile;
 mod shared;
 mod spawn;
 mod split;
@@ -70,6 +71,9 @@ const SCENARIOS: &[Scenario] = &[
     Scenario { name: "loop", options: loops::LOOP_OPTIONS, prepare: loops::prepare_loop },
     Scenario { name: "probe-burst", options: loops::PROBE_OPTIONS, prepare: loops::prepare_probe_burst },
     Scenario { name: "shell", options: loops::SHELL_OPTIONS, prepare: loops::prepare_shell },
+    Scenario { name: "shares", options: profile::SHARES_OPTIONS, prepare: profile::prepare_shares },
+    Scenario { name: "deep", options: profile::DEEP_OPTIONS, prepare: profile::prepare_deep },
+    Scenario { name: "crowd", options: profile::CROWD_OPTIONS, prepare: profile::prepare_crowd },
     Scenario { name: "cgroup-churn", options: cgroup::OPTIONS, prepare: cgroup::prepare },
     Scenario { name: "netlink-storm", options: netlink::OPTIONS, prepare: netlink::prepare },
 ];

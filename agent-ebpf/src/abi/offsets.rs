@@ -70,6 +70,10 @@ pub const OFFSETS: &[Offset] = &[
     row("OFF_REGS_ARG1", &["pt_regs.si", "pt_regs.regs[1]"]),
     row("OFF_REGS_ARG2", &["pt_regs.dx", "pt_regs.regs[2]"]),
     row("OFF_REGS_ARG3", &["pt_regs.r10", "pt_regs.regs[3]"]),
+    // Of x86-64 only: return addresses on arm64's stacks may be signed, which the kernel's own walk knows to undo.
+    row("OFF_REGS_IP", &["pt_regs.ip"]),
+    row("OFF_REGS_SP", &["pt_regs.sp"]),
+    row("OFF_REGS_FRAME", &["pt_regs.bp"]),
     // The registers of a call inside the kernel, as kprobes see them.
     row("OFF_REGS_CALL_ARG0", &["pt_regs.di", "pt_regs.regs[0]"]),
     row("OFF_REGS_CALL_RESULT", &["pt_regs.ax", "pt_regs.regs[0]"]),

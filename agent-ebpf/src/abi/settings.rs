@@ -25,9 +25,28 @@ pub const PROCESSES_MAX: u32 = 8_192;
 /// (spawner, binary) rows of exact counts.
 pub const FLOOD_ROWS_MAX: u32 = 4_096;
 /// Stacks remembered as already sent; the oldest are forgotten and sent again.
-pub const STACKS_MAX: u32 = 8_192;
+pub const STACKS_MAX: u32 = 4_096;
 /// Upper bound of one tracked thread's state.
 pub const TASK_BYTES: usize = 256;
+
+/// Numbers the agent may change while the programs run: indices into the map `KNOBS`, of u64 values.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Knob {
+    /// Time between two ticks of the sampling timers, nanoseconds. (The kernel tells a program the period its timer
+    /// began with, whatever it was changed to.)
+    SamplePeriodNs = 0,
+    /// Stacks of absent threads that each CPU may look at in [`LOOKS_STRETCH_NS`].
+    Looks = 1,
+}
+
+impl Knob {
+    /// How many there are.
+    pub const COUNT: u32 = 2;
+}
+
+/// The stretch of time that [`Knob::Looks`] is about: a power of two, 134 ms.
+pub const LOOKS_STRETCH_NS: u64 = 1 << 27;
 
 /// Names of the read-only globals of the kernel object, beside the offsets of [`super::offsets`].
 pub mod globals {

@@ -9,6 +9,7 @@
 use aya_ebpf::{macros::map, maps::PerCpuArray, programs::BtfTracePointContext};
 use slowpod_ebpf::abi::{
     sample::{FLAG_PREEMPTED, SampleKind},
+    settings::{Knob, LOOKS_STRETCH_NS},
     split::Cause,
     threads::{BLOCKED, DEAD, EXPECTED_LONG, ON_CPU, PREEMPTED, STACKS_TAKEN, Slot, TRACKED},
 };
@@ -35,7 +36,7 @@ pub enum Leaves {
 /// Looks at stacks on this CPU in the present stretch of time.
 #[repr(C)]
 struct Budget {
-    /// `ktime >> BUDGET_SHIFT` of the stretch.
+    /// Which stretch, counted since boot.
     stretch: u64,
     /// Looks so far.
     spent: u64,
@@ -43,11 +44,6 @@ struct Budget {
 
 #[map]
 static BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(1, 0);
-/// A stretch is 134 ms.
-const BUDGET_SHIFT: u64 = 27;
-/// Looks per stretch: at 5 us each these are 0.2 % of the CPU's time.
-const LOOKS_MAX: u64 = 64;
-
 /// `prev`, the running thread, leaves the CPU. `tracked`: it has a row in the table of tracked threads, which has found
 /// out why it blocks.
 #[inline(always)]
@@ -91,25 +87,37 @@ pub fn left(
         None => blocked::is_for_long(prev),
     };
     if (expected_long != 0 || (how == Leaves::Blocked && for_long())) && is_watched(prev) && may_look(now) {
-        look(ctx, slot, prev, how, now);
-        if how == Leaves::Blocked {
-            slot.cause = match tracked {
-                Some(cause) => cause as u8,
-                None => blocked::cause(prev) as u8,
-            };
-        }
+        let cause = match (how, tracked) {
+            (Leaves::Preempted | Leaves::ForGood, _) => None,
+            (Leaves::Blocked, Some(cause)) => Some(cause),
+            (Leaves::Blocked, None) => Some(blocked::cause(prev)),
+        };
+        look(ctx, slot, prev, cause, now);
     }
 }
 
-/// Takes down the running thread's stacks.
+/// Takes down the running thread's stacks, and why it blocks; `None` = it does not.
 #[inline(always)]
-fn look(ctx: &BtfTracePointContext, slot: &mut Slot, prev: *const TaskStruct, how: Leaves, now: u64) {
+fn look(
+    ctx: &BtfTracePointContext,
+    slot: &mut Slot,
+    prev: *const TaskStruct,
+    cause: Option<Cause>,
+    now: u64,
+) {
     let task = identity(prev);
-    // Of a thread that was taken off the CPU the kernel's stack tells nothing but that.
-    slot.kernel_stack = match how {
-        Leaves::Blocked => stack::id(ctx, Place::SAMPLES, task, Side::Kernel, now),
-        Leaves::Preempted | Leaves::ForGood => 0,
+    slot.kernel_stack = match cause {
+        // Of a thread that was taken off the CPU the kernel's stack tells nothing but that.
+        None => 0,
+        // From these calls the kernel takes the same way to sleep each time.
+        Some(Cause::ChildWait | Cause::Futex | Cause::Sleep) => {
+            stack::of_call(ctx, Place::SAMPLES, prev, task, now)
+        }
+        Some(_) => stack::id(ctx, Place::SAMPLES, task, Side::Kernel, now),
     };
+    if let Some(cause) = cause {
+        slot.cause = cause as u8;
+    }
     slot.user_stack = stack::id(ctx, Place::SAMPLES, task, Side::User, now);
     slot.flags |= STACKS_TAKEN;
     threads::look_at_owner(slot, prev);
@@ -267,10 +275,10 @@ fn may_look(now: u64) -> bool {
     let Some(budget) = BUDGET.get_ptr_mut(0) else { return false };
     // SAFETY: this CPU's slot of a map that is never freed; the scheduler does not interrupt itself.
     let budget = unsafe { &mut *budget };
-    let stretch = now >> BUDGET_SHIFT;
+    let stretch = now / LOOKS_STRETCH_NS;
     if budget.stretch != stretch {
         *budget = Budget { stretch, spent: 0 };
     }
     budget.spent += 1;
-    budget.spent <= LOOKS_MAX
+    budget.spent <= settings::knob(Knob::Looks)
 }

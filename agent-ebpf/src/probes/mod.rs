@@ -11,6 +11,7 @@ mod cni;
 mod exec;
 mod exit;
 mod flood;
+mod frames;
 mod kernel;
 mod messages;
 mod netlink;

@@ -4,12 +4,14 @@
 use aya_ebpf::{macros::perf_event, programs::PerfEventContext};
 use slowpod_ebpf::abi::{
     sample::{Sample, SampleKind},
+    settings::Knob,
     threads::Owner,
 };
 
 use super::{
     kernel::{OFF_TASK_PID, cgroup_id, comm, current, identity, is_user, now_ns},
     ring::{self, Ring},
+    settings,
     stack::{self, Place, Side},
 };
 
@@ -34,8 +36,7 @@ pub fn cpu_sample(ctx: PerfEventContext) -> u32 {
         return 0;
     }
     let now = now_ns();
-    // SAFETY: the context is valid while the program runs.
-    let period_ns = unsafe { (*ctx.ctx).sample_period };
+    let period_ns = settings::knob(Knob::SamplePeriodNs);
     let owner =
         Owner { task: identity(task), cgroup_id: cgroup_id(task), comm: comm(task), birth: 0, reserved: 0 };
     let kernel_stack = stack::id(&ctx, Place::TIMER, owner.task, Side::Kernel, now);

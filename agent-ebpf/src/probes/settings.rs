@@ -1,10 +1,10 @@
 //! The globals that the agent sets before it loads the programs (`abi::settings::globals`).
 
-use aya_ebpf::Global;
+use aya_ebpf::{Global, macros::map, maps::Array};
 use core::ptr;
 use slowpod_ebpf::rules::verifier::opaque;
 use slowpod_ebpf::{
-    abi::settings::{AWAY_MIN_NS, LIFE_RING_BYTES, NETLINK_RING_BYTES, SYSCALL_SLOTS},
+    abi::settings::{AWAY_MIN_NS, Knob, LIFE_RING_BYTES, NETLINK_RING_BYTES, SYSCALL_SLOTS},
     rules::cause::Call,
 };
 
@@ -34,6 +34,15 @@ pub static SET_SEND_CALLS: Global<[u32; 5]> = Global::new([u32::MAX; 5]);
 pub static SET_RECEIVE_CALLS: Global<[u32; 2]> = Global::new([u32::MAX; 2]);
 #[unsafe(no_mangle)]
 static SET_SYSCALL_CLASS: Global<[u8; SYSCALL_SLOTS]> = Global::new([0; SYSCALL_SLOTS]);
+
+#[map]
+static KNOBS: Array<u64> = Array::with_max_entries(Knob::COUNT, 0);
+
+/// What a knob is set to.
+#[inline(always)]
+pub fn knob(knob: Knob) -> u64 {
+    KNOBS.get(knob as u32).copied().unwrap_or(0)
+}
 
 /// What a system call may block on.
 #[inline(always)]

@@ -20,7 +20,8 @@ use slowpod_ebpf::{
 };
 
 use super::{
-    kernel::{OFF_REGS_SYSCALL, TaskStruct, entry_regs},
+    frames::{self, Chain},
+    kernel::{OFF_REGS_SYSCALL, TaskStruct, current, entry_regs},
     ring::{self, Ring},
 };
 
@@ -29,6 +30,8 @@ use super::{
 struct Whole {
     fixed: Stack,
     frames: [u64; FRAMES],
+    /// Not part of the record: the walk that fills it.
+    chain: Chain,
 }
 
 /// A timer may interrupt a program that walks a stack, so it has a scratch of its own.
@@ -54,6 +57,14 @@ impl Place {
     pub const TIMER: Place = Place { scratch: 1, ring: Ring::Samples };
 }
 
+/// Frames in a scratch, and the walk that fills them.
+#[inline(always)]
+pub fn scratch(index: u32) -> Option<(&'static mut [u64; FRAMES], &'static mut Chain)> {
+    let whole = STACK_SCRATCH.get_ptr_mut(index)?;
+    // SAFETY: this CPU's scratch, in a map that is never freed; who uses it does not interrupt itself.
+    unsafe { Some((&mut (*whole).frames, &mut (*whole).chain)) }
+}
+
 /// Whose frames.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Side {
@@ -61,27 +72,30 @@ pub enum Side {
     Kernel,
 }
 
-/// Kernel stacks of spawners, by the system call they spawn with. From there to the fork the kernel takes the
-/// same way each time, and walking its stack costs more than all else a spawn does here together.
+/// Kernel stacks by the system call they are taken in, for those calls in which the kernel takes the same way each time:
+/// to the fork of a spawner, to the sleep of one that waits for a child. Walking them costs more than all else that is done
+/// with a spawn or a switch.
 #[map]
 static KERNEL_STACKS: Array<u64> = Array::with_max_entries(SYSCALL_SLOTS as u32, 0);
 
-/// Id of the kernel stack of a thread that spawns; 0 = none.
+/// Id of the running thread's kernel stack, as it was when the first thread got there by the same system call; 0 = none.
 #[inline(always)]
-pub fn of_spawning_kernel(
+pub fn of_call(
     ctx: &BtfTracePointContext,
-    spawner: *const TaskStruct,
+    place: Place,
+    thread: *const TaskStruct,
     task: Task,
     now: u64,
 ) -> u64 {
-    let call = entry_regs(spawner).and_then(|regs| OFF_REGS_SYSCALL.of(regs));
+    let call = entry_regs(thread).and_then(|regs| OFF_REGS_SYSCALL.of(regs));
     let Some(known) = call.and_then(|number| KERNEL_STACKS.get_ptr_mut(number as u32)) else {
-        return id(ctx, Place::LIFE, task, Side::Kernel, now);
+        return id(ctx, place, task, Side::Kernel, now);
     };
     // SAFETY: a slot of a map that is never freed. Two CPUs may both fill it, with the same number.
     unsafe {
-        if *known == 0 {
-            *known = id(ctx, Place::LIFE, task, Side::Kernel, now);
+        // Forgotten means: the agent may not know it any more.
+        if *known == 0 || SENT.get_ptr(&*known).is_none() {
+            *known = id(ctx, place, task, Side::Kernel, now);
         }
         *known
     }
@@ -90,6 +104,11 @@ pub fn of_spawning_kernel(
 /// Id of the running thread's stack, which the agent can be sure to have been sent; 0 = none.
 #[inline(always)]
 pub fn id(ctx: &impl EbpfContext, place: Place, task: Task, side: Side, now: u64) -> u64 {
+    if side == Side::User
+        && let Some(depth) = frames::walk(current(), place.scratch)
+    {
+        return sent(place, task, side, now, depth);
+    }
     let flags = match side {
         Side::User => u64::from(BPF_F_USER_STACK),
         Side::Kernel => 0,
@@ -122,7 +141,16 @@ fn walked(place: Place, task: Task, side: Side, now: u64, walk: impl FnOnce(*mut
         }
         return 0;
     }
-    let depth = at_most(bytes as u64 / 8, FRAMES as u64);
+    sent(place, task, side, now, bytes as u64 / 8)
+}
+
+/// Id of the stack of this depth in the scratch, after it was sent if it had not been; 0 when that failed.
+#[inline(always)]
+fn sent(place: Place, task: Task, side: Side, now: u64, depth: u64) -> u64 {
+    let Some(whole) = STACK_SCRATCH.get_ptr_mut(place.scratch) else { return 0 };
+    // SAFETY: as above.
+    let whole = unsafe { &mut *whole };
+    let depth = at_most(depth, FRAMES as u64);
     let seed = match side {
         Side::User => hash::step(hash::START, u64::from(task.tgid)),
         Side::Kernel => hash::START,

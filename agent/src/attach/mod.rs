@@ -101,8 +101,8 @@ pub struct Attached {
     pub counters: Counters,
     /// Every thread's slot.
     pub threads: Threads,
-    /// The sampling timers; `None` where they cannot be had.
-    pub sampler: Option<Sampler>,
+    /// How closely the programs look.
+    pub sampler: Sampler,
     /// Keeps the programs hooked.
     pub hooks: Hooks,
 }
@@ -138,11 +138,12 @@ pub fn attach(options: &Options) -> Result<Attached, AttachError> {
         return Err(AttachError::KernelTooOld { release: kernel_release() });
     }
     let offsets = Offsets::resolve(&btf);
-    let ebpf = load(options, &btf, &offsets)?;
+    let mut ebpf = load(options, &btf, &offsets)?;
+    let sampler = Sampler::take(&mut ebpf).map_err(|error| object_error(&error.into()))?;
     let kernel_types =
         aya::Btf::parse(&bytes, Endianness::Little).map_err(|error| object_error(&error.into()))?;
     let mut ladder =
-        Ladder { ebpf, kernel_types, offsets: &offsets, options, tracefs: TraceFs::ensure(), sampler: None };
+        Ladder { ebpf, kernel_types, offsets: &offsets, options, tracefs: TraceFs::ensure(), sampler };
     let mut verdicts = Vec::new();
     for probe in PROBES {
         let verdict = ladder.climb(probe);
@@ -224,8 +225,8 @@ struct Ladder<'a> {
     options: &'a Options,
     /// Mounted until all programs are hooked.
     tracefs: io::Result<TraceFs>,
-    /// The sampling timers, once they run.
-    sampler: Option<Sampler>,
+    /// With timers once they run.
+    sampler: Sampler,
 }
 
 impl Ladder<'_> {
@@ -276,8 +277,7 @@ impl Ladder<'_> {
             return Err(Failure::NoHook { hook });
         }
         if program.hook == Hook::CpuClock {
-            self.sampler = Some(programs::sample(&mut self.ebpf, program)?);
-            return Ok(());
+            return programs::sample(&mut self.ebpf, &mut self.sampler, program);
         }
         programs::hook(&mut self.ebpf, &self.kernel_types, program)
     }

@@ -1,6 +1,6 @@
 //! Loading and hooking one program, and what went wrong if that failed.
 
-use super::sampler::{STEADY_HZ, Sampler};
+use super::sampler::Sampler;
 use super::verdict::Failure;
 use aya::{
     Btf, BtfError, Ebpf,
@@ -53,16 +53,15 @@ pub(super) fn unload(loaded: &mut Loaded) {
 }
 
 /// Loads a program into the kernel and lets it run on a timer on each CPU that is online now.
-pub(super) fn sample(ebpf: &mut Ebpf, program: &Program) -> Result<Sampler, Failure> {
+pub(super) fn sample(ebpf: &mut Ebpf, sampler: &mut Sampler, program: &Program) -> Result<(), Failure> {
     let Some(Loaded::PerfEvent(loaded)) = ebpf.program_mut(program.name) else {
         let detail = "it is not in the kernel object".to_string();
         return Err(Failure::Refused { program: program.name, errno: None, detail });
     };
     let started = loaded.load().map_err(|error| failure(program, &error)).and_then(|()| {
         let fd = loaded.fd().map_err(|error| failure(program, &error))?;
-        let started = online_cpus()
-            .map_err(|(_, error)| error)
-            .and_then(|cpus| Sampler::start(fd.as_fd(), &cpus, STEADY_HZ));
+        let started =
+            online_cpus().map_err(|(_, error)| error).and_then(|cpus| sampler.start(fd.as_fd(), &cpus));
         started.map_err(|error| Failure::Refused {
             program: program.name,
             errno: error.raw_os_error(),

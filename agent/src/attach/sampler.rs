@@ -1,15 +1,25 @@
-//! The sampling timers: one perf event per CPU that runs a kernel program. In: the program and a rate. Out: timers
-//! that run until dropped.
+//! How closely the kernel's programs look: the sampling timers, one perf event per CPU that runs a kernel program, and
+//! the budget for stacks of absent threads. In: what clients want. Out: timers that run until dropped, turned knobs.
 //!
 //! The events are opened here and not by aya, which hands out no descriptor: with it the rate of a running timer is
 //! changed by one call, without a moment in which nothing is sampled or everything twice.
 
+use aya::{
+    Ebpf,
+    maps::{Array, MapData, MapError},
+};
+use slowpod_ebpf::abi::settings::Knob;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// Rate at which all CPUs are sampled all the time. A prime, so as not to beat with anything periodic. A sample costs
 /// some 5 us, so this is 0.01 % of a CPU; what bounds it is the flight recorder, where each sample may be a row.
 pub const STEADY_HZ: u32 = 19;
+
+/// Looks at the stacks of absent threads per CPU and `LOOKS_STRETCH_NS`, all the time: at 5 us each 0.2 % of a CPU.
+const STEADY_LOOKS: u64 = 64;
+/// The same while a client listens.
+const LISTENED_LOOKS: u64 = 512;
 
 /// `struct perf_event_attr` of `linux/perf_event.h`, as long as its first version (`PERF_ATTR_SIZE_VER0`).
 #[repr(C)]
@@ -35,45 +45,57 @@ const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
 const PERF_EVENT_IOC_PERIOD: libc::c_ulong = 0x4008_2404;
 const PERF_EVENT_IOC_SET_BPF: libc::c_ulong = 0x4004_2408;
 
-/// One running timer per CPU.
-#[derive(Debug)]
+/// How closely the kernel's programs look.
 pub struct Sampler {
+    knobs: Array<MapData, u64>,
+    /// One running timer per CPU; none where they cannot be had.
     timers: Vec<OwnedFd>,
-    hz: u32,
+    wanted_hz: Option<u32>,
 }
 
 impl Sampler {
-    /// Starts a timer on each of these CPUs that runs `program`.
+    /// Takes the knobs of a loaded object, and sets them for looking all the time.
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Sampler, MapError> {
+        let knobs = ebpf.take_map("KNOBS").ok_or(MapError::ElementNotFound)?;
+        let mut sampler = Sampler { knobs: Array::try_from(knobs)?, timers: Vec::new(), wanted_hz: None };
+        sampler.turn(STEADY_HZ, STEADY_LOOKS)?;
+        Ok(sampler)
+    }
+
+    /// Starts a timer on each of these CPUs that runs `program`, at the steady rate.
     ///
     /// # Errors
     /// The kernel's, when one of them cannot be had.
-    pub fn start(program: BorrowedFd<'_>, cpus: &[u32], hz: u32) -> io::Result<Sampler> {
-        let timers = cpus.iter().map(|cpu| timer(program, *cpu, hz)).collect::<io::Result<_>>()?;
-        Ok(Sampler { timers, hz })
+    pub(super) fn start(&mut self, program: BorrowedFd<'_>, cpus: &[u32]) -> io::Result<()> {
+        self.timers = cpus.iter().map(|cpu| timer(program, *cpu, STEADY_HZ)).collect::<io::Result<_>>()?;
+        Ok(())
     }
 
-    /// The rate.
-    pub fn hz(&self) -> u32 {
-        self.hz
-    }
-
-    /// Changes the rate of all timers.
+    /// Looks as closely as a client wants that asks for so many samples a second; with `None` as closely as is right
+    /// all the time.
     ///
     /// # Errors
-    /// The kernel's; timers before the first failure run at the new rate, and each sample says its own.
-    pub fn set_hz(&mut self, hz: u32) -> io::Result<()> {
-        if hz == self.hz {
+    /// The kernel's.
+    pub fn want(&mut self, hz: Option<u32>) -> io::Result<()> {
+        if hz == self.wanted_hz {
             return Ok(());
         }
-        let period_ns = period_ns(hz);
+        self.wanted_hz = hz;
+        let looks = if hz.is_some() { LISTENED_LOOKS } else { STEADY_LOOKS };
+        self.turn(hz.unwrap_or(STEADY_HZ), looks).map_err(io::Error::other)?;
+        let period_ns = period_ns(hz.unwrap_or(STEADY_HZ));
         for timer in &self.timers {
             // SAFETY: the argument lives for the call.
             check(unsafe {
                 libc::ioctl(timer.as_raw_fd(), PERF_EVENT_IOC_PERIOD as _, &raw const period_ns)
             })?;
         }
-        self.hz = hz;
         Ok(())
+    }
+
+    fn turn(&mut self, hz: u32, looks: u64) -> Result<(), MapError> {
+        self.knobs.set(Knob::SamplePeriodNs as u32, period_ns(hz), 0)?;
+        self.knobs.set(Knob::Looks as u32, looks, 0)
     }
 }
 

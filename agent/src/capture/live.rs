@@ -10,7 +10,7 @@ use super::symbols::resolver::World;
 use super::symbols::symboliser::Symboliser;
 use super::{Capture, CaptureError};
 use crate::attach::counters::{Counters, Counts, ProgramRuns};
-use crate::attach::sampler::{STEADY_HZ, Sampler};
+use crate::attach::sampler::Sampler;
 use crate::attach::threads::Threads;
 use crate::decode;
 use crate::decode::fact::{self, Fact};
@@ -47,8 +47,8 @@ pub struct Parts {
     pub counters: Counters,
     /// Every thread's slot.
     pub threads: Threads,
-    /// The sampling timers, where they could be had.
-    pub sampler: Option<Sampler>,
+    /// How closely the kernel's programs look.
+    pub sampler: Sampler,
     /// What is kept of arguments.
     pub argv_mode: ArgvMode,
 }
@@ -121,7 +121,7 @@ impl LiveSource {
         Ok(())
     }
 
-    /// Samples CPUs at the rate that clients want, or at the steady one.
+    /// Looks as closely as clients want, or as is right all the time.
     pub fn listen(&mut self, hz: Option<u32>) {
         let LiveSource { parts, listened, samples_due_ns, go_on_due_ns, .. } = self;
         if *listened != hz.is_some() {
@@ -129,9 +129,7 @@ impl LiveSource {
             // What was summed so far belongs to the time before.
             (*samples_due_ns, *go_on_due_ns) = (0, 0);
         }
-        if let Some(sampler) = &mut parts.sampler
-            && let Err(error) = sampler.set_hz(hz.unwrap_or(STEADY_HZ))
-        {
+        if let Err(error) = parts.sampler.want(hz) {
             tracing::warn!(%error, "the sampling rate cannot be changed");
         }
     }

@@ -50,6 +50,8 @@ pub struct Recent {
     sealed: VecDeque<Arc<Chunk>>,
     sealed_bytes: usize,
     open: Vec<u8>,
+    /// Bytes of the keyframe that `open` begins with.
+    keyframe_bytes: usize,
     open_from_ns: u64,
     open_until_ns: u64,
     open_records: u64,
@@ -87,6 +89,7 @@ impl Recent {
             sealed: VecDeque::new(),
             sealed_bytes: 0,
             open: Vec::new(),
+            keyframe_bytes: 0,
             open_from_ns: 0,
             open_until_ns: 0,
             open_records: 0,
@@ -97,7 +100,8 @@ impl Recent {
 
     /// Whether the next records should begin a new chunk, behind a keyframe.
     pub fn wants_keyframe(&self, now_ns: u64) -> bool {
-        self.open.len() >= CHUNK_BYTES
+        // Beyond its keyframe, or one large keyframe would call for the next at once.
+        self.open.len() - self.keyframe_bytes >= CHUNK_BYTES
             || (self.open_from_ns > 0 && now_ns.saturating_sub(self.open_from_ns) >= CHUNK_NS)
     }
 
@@ -115,8 +119,9 @@ impl Recent {
         }
         // The same vector, whose pages are in place; but one storm's chunk must not keep its size for good.
         self.open.clear();
-        self.open.shrink_to(CHUNK_BYTES + CHUNK_BYTES / 4);
+        self.open.shrink_to(keyframe.len() + CHUNK_BYTES + CHUNK_BYTES / 4);
         self.open.extend_from_slice(keyframe);
+        self.keyframe_bytes = keyframe.len();
         self.open_from_ns = now_ns;
         self.open_until_ns = now_ns;
         self.open_records = 0;

@@ -15,8 +15,8 @@ pub const PLACES_MAX: usize = 16_384;
 pub const MODULES_MAX: usize = 4_096;
 /// Rows kept beyond those: as many as one fact may bring, since it is read as a whole.
 const SLACK: usize = 512;
-/// Stacks kept; the oldest make room. As many as the fold keeps the addresses of.
-pub const STACKS_MAX: usize = 4_096;
+/// Stacks kept; the oldest make room. As many as the fold keeps the addresses of, which tells those that it forgets.
+pub const STACKS_MAX: usize = 32_768;
 /// Longest text taken from a fact, bytes. The symboliser cuts shorter; a tape may come from anywhere.
 const TEXT_BYTES_MAX: usize = 1 << 10;
 /// Most functions taken of one place, for the same reason.
@@ -169,34 +169,37 @@ impl Symbols {
         ]
     }
 
-    /// Facts that rebuild this table: for a keyframe. Losses are not among them.
-    pub fn facts(&self) -> Vec<fact::Symbols> {
+    /// Forgets a stack.
+    pub fn forget(&mut self, stack: u64) {
+        self.stacks.remove(&stack);
+    }
+
+    /// Facts that tell what is known of these stacks to a reader that has been told `told`, and that so many were not
+    /// looked at. Other losses are not among them.
+    pub fn facts_of(&self, stacks: &[u64], dropped: u64, told: &mut Told) -> Vec<fact::Symbols> {
         let mut pieces = fact::Pieces::default();
-        // Stacks may hold places that are no longer referred to by number, and those their modules. All are told
-        // in the order of their numbers, each stack behind its last place: as they were told at first, so that a
-        // reader forgets none too early.
-        let of_stacks = self.stacks.values().flat_map(Known::places);
-        let places: BTreeMap<u32, &Place> =
-            of_stacks.chain(self.places.values()).map(|place| (place.id, &**place)).collect();
-        let mut stacks: Vec<(u64, &Known)> = self.stacks.iter().map(|(id, known)| (*id, known)).collect();
-        stacks.sort_by_key(|(_, known)| known.last_place());
-        let mut stacks = stacks.into_iter().peekable();
-        let mut modules = BTreeSet::new();
-        for place in places.values() {
-            while let Some((id, known)) = stacks.next_if(|(_, known)| known.last_place() < Some(place.id)) {
-                pieces.stack(known.told(id));
+        for (id, known) in stacks.iter().filter_map(|id| Some((*id, self.stacks.get(id)?))) {
+            for place in known.places() {
+                if !told.places.insert(place.id) {
+                    continue;
+                }
+                if told.modules.insert(place.module_id) {
+                    pieces.module(place.module.told(place.module_id));
+                }
+                pieces.place(place.told());
             }
-            if modules.insert(place.module_id) {
-                pieces.module(place.module.told(place.module_id));
-            }
-            pieces.place(place.told());
+            pieces.stack(known.told(id));
         }
-        stacks.for_each(|(id, known)| pieces.stack(known.told(id)));
-        for (id, module) in self.modules.iter().filter(|(id, _)| !modules.contains(id)) {
-            pieces.module(module.told(*id));
-        }
+        pieces.dropped(dropped);
         pieces.take()
     }
+}
+
+/// What a reader has been told, by number.
+#[derive(Debug, Default)]
+pub struct Told {
+    places: BTreeSet<u32>,
+    modules: BTreeSet<u32>,
 }
 
 impl Known {
@@ -205,11 +208,6 @@ impl Known {
             Known::Places(places) => places,
             Known::ProcessGone => &[],
         }
-    }
-
-    /// The highest number among its places.
-    fn last_place(&self) -> Option<u32> {
-        self.places().iter().map(|place| place.id).max()
     }
 
     fn told(&self, stack: u64) -> fact::StackPlaces {

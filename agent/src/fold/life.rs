@@ -86,6 +86,8 @@ impl State {
             }
             return;
         }
+        self.stacks.used(spawn.user_stack);
+        self.stacks.used(spawn.kernel_stack);
         let Some(parent) = self.processes.get(spawner) else { return };
         let begun_ns = if spawn.begun_ns > 0 { spawn.begun_ns.min(now_ns) } else { now_ns };
         let child = Process {

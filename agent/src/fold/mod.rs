@@ -34,7 +34,7 @@ use failed::Failed;
 use life::Ended;
 use loss::Loss;
 use netlink::NetlinkTable;
-use slowpod_ebpf::abi::{Header, Kind};
+use slowpod_ebpf::abi::{Header, Kind, settings::STACKS_MAX};
 use stacks::Stacks;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -53,12 +53,21 @@ pub struct Limits {
     pub pods_max: usize,
     /// Rows kept of each table that a profile is made from: samples, spawned children, netlink sends.
     pub profile_rows_max: usize,
+    /// Stacks kept. The live state keeps twice as many as the kernel remembers to have sent, so that it never lacks
+    /// one that is not sent again.
+    pub stacks_max: usize,
 }
 
 impl Limits {
     /// For the state that follows live: enough for late records and for collecting parents.
-    pub const LIVE: Limits =
-        Limits { ended_max: 1_024, loops_max: 16, cni_calls_max: 1_024, pods_max: 512, profile_rows_max: 0 };
+    pub const LIVE: Limits = Limits {
+        ended_max: 1_024,
+        loops_max: 16,
+        cni_calls_max: 1_024,
+        pods_max: 512,
+        profile_rows_max: 0,
+        stacks_max: 2 * STACKS_MAX as usize,
+    };
     /// For answering one query: every child of a 5,000-spawn storm with room to spare, and ten minutes of a
     /// daemon that resyncs every second; every plugin of a thousand pods' starts and ends; and the profile of
     /// a minute on 16 busy CPUs.
@@ -68,6 +77,7 @@ impl Limits {
         cni_calls_max: 8_192,
         pods_max: 4_096,
         profile_rows_max: 65_536,
+        stacks_max: 32_768,
     };
 }
 
@@ -199,7 +209,7 @@ impl State {
             spawned: spawned::Spawned::new(limits.profile_rows_max),
             failed: Failed::default(),
             counts: Counts::default(),
-            stacks: Stacks::default(),
+            stacks: Stacks::new(limits.stacks_max),
             profile: profile::Profile::new(limits.profile_rows_max),
             symbols: Symbols::default(),
             totals: Totals::default(),
@@ -245,7 +255,11 @@ impl State {
             Event::NetlinkError(error) => self.netlink_error(&error),
             Event::Cgroup(cgroup) => self.cgroup(&cgroup),
             Event::CgroupMove(moved) => self.cgroup_move(&moved),
-            Event::Stack(stack) => self.stacks.put(stack),
+            Event::Stack(stack) => {
+                if let Some(forgotten) = self.stacks.put(stack) {
+                    self.symbols.forget(forgotten);
+                }
+            }
             Event::Flood(flood) => self.flood(&flood),
             Event::Cni(cni) => self.cni(&cni),
             Event::Sample(sample) => self.sample(&sample),
@@ -311,7 +325,7 @@ impl State {
             ("daemons", (self.daemons.len(), daemons::DAEMONS_MAX)),
             ("pods", (self.pods.len(), self.limits.pods_max)),
             ("netlink_senders", (self.senders.len(), SENDERS_MAX)),
-            ("stacks", (self.stacks.iter().count(), stacks::STACKS_MAX)),
+            ("stacks", self.stacks.size()),
         ]);
         sizes.extend(self.symbols.sizes().map(|(table, used, max)| (table, (used, max))));
         sizes

@@ -94,6 +94,8 @@ impl State {
         let fixed = &sample.fixed;
         let now_ns = fixed.header.ktime_ns;
         let process = self.known_or_stub(now_ns, &fixed.task, &fixed.comm, fixed.cgroup_id);
+        self.stacks.used(fixed.user_stack);
+        self.stacks.used(fixed.kernel_stack);
         if !self.window.holds(now_ns) {
             return;
         }

@@ -4,6 +4,7 @@ use crate::decode::fact::{Probe, ProbeState};
 use crate::fold::grow::Grow;
 use crate::fold::{Snapshot, Window};
 use serde::Serialize;
+use slowpod_ebpf::abi::stack::FRAMES;
 use std::collections::BTreeMap;
 
 /// Which time an answer is about.
@@ -88,6 +89,17 @@ pub fn completeness(snapshot: &Snapshot) -> CompletenessBlock {
     note(&mut block.truncated, "path", loss.path_cut);
     note(&mut block.truncated, "netlink_walk", loss.netlink_cut);
     note(&mut block.truncated, "split", loss.split_partial);
+    let cut = snapshot.state.stacks.iter().filter(|stack| stack.frames.len() >= FRAMES).count();
+    note(&mut block.truncated, "stacks", cut as u64);
+    let names = &snapshot.state.symbols.loss;
+    note(&mut block.truncated, "stack_names_behind", names.dropped);
+    note(
+        &mut block.truncated,
+        "stack_names_process_gone",
+        names.processes_gone.saturating_add(names.processes_changed),
+    );
+    note(&mut block.truncated, "stack_names_untold", names.dangling);
+    note(&mut block.evicted, "stack_names", names.evicted);
     note(&mut block.evicted, "recorder_records", loss.recorder_evicted_records);
     for (reason, count) in &loss.misses {
         note(&mut block.truncated, reason, *count);

@@ -20,6 +20,7 @@ const NEEDS: &[Need] = &[
     Need { program: "strace", package: "strace", tiers: &["kernel", "node"] },
     Need { program: "bpftrace", package: "bpftrace", tiers: &["kernel", "node"] },
     Need { program: "bpftool", package: "bpftool", tiers: &["kernel", "node"] },
+    Need { program: "perf", package: "linux-perf", tiers: &["kernel"] },
     Need { program: "/usr/lib/cni/bridge", package: "containernetworking-plugins", tiers: &["kernel"] },
     Need { program: "go", package: "golang-go", tiers: &["kernel", "node"] },
     // By its whole path: iproute2 has a `bridge` too, and plugins are on no PATH.

@@ -83,6 +83,12 @@ pub struct StackPlaces {
     pub process_gone: bool,
 }
 
+/// Whether a fact's record is one of symbols, told without reading it.
+pub fn is_symbols(record: &[u8]) -> bool {
+    let text = record.get(size_of::<slowpod_ebpf::abi::Header>()..).unwrap_or_default();
+    text.starts_with(br#"{"fact":"symbols""#)
+}
+
 /// A fact is ended once its text is this long, bytes. One more place of the longest kind, with every character
 /// escaped, still leaves it below [`RECORD_BYTES_MAX`](super::RECORD_BYTES_MAX).
 const FACT_BYTES: usize = 16 << 10;
@@ -180,6 +186,7 @@ mod tests {
         let json = r#"{"fact":"symbols","modules":[{"id":1,"path":"/usr/bin/kube-router","build_id":"0afe"}],"places":[{"id":7,"module":1,"offset":4198400,"functions":[{"name":"main.sync","file":"sync.go","line":12}]},{"id":8,"module":1,"offset":5}],"stacks":[{"stack":18446744073709551615,"mapped_ns":9,"places":[8,7]},{"stack":2,"process_gone":true}],"dropped":3}"#;
         assert_eq!(std::str::from_utf8(&record[16..]).unwrap(), json);
         assert_eq!(decode(&record).unwrap(), fact);
+        assert!(super::is_symbols(&record) && !super::is_symbols(&record[1..]) && !super::is_symbols(&[]));
     }
 
     #[test]

@@ -46,7 +46,7 @@ fn another_program_in_the_meantime_makes_an_answer_void() {
 }
 
 #[test]
-fn a_keyframe_rebuilds_the_table_even_of_what_is_no_longer_referred_to() {
+fn what_is_told_again_can_be_read_alone_even_if_it_is_no_longer_referred_to() {
     let mut symbols = Symbols::default();
     symbols.take(&told(), |_, _| false);
     symbols.take(
@@ -73,14 +73,23 @@ fn a_keyframe_rebuilds_the_table_even_of_what_is_no_longer_referred_to() {
     assert!(!symbols.places.contains_key(&1) && !symbols.modules.contains_key(&1));
 
     let mut rebuilt = Symbols::default();
-    symbols.facts().iter().for_each(|fact| rebuilt.take(fact, |_, _| false));
+    let mut told = Told::default();
+    let first = symbols.facts_of(&[77, 9, 1_000], 3, &mut told);
+    first.iter().for_each(|fact| rebuilt.take(fact, |_, _| false));
     assert_eq!(names(&rebuilt, 77), names(&symbols, 77));
-    assert_eq!(rebuilt.unknown_of(77), (1, 4));
+    assert_eq!((rebuilt.unknown_of(77), rebuilt.loss.dropped), ((1, 4), 3));
     assert!(matches!(rebuilt.stacks.get(&9), Some(Known::ProcessGone)));
-    // What is told next refers to the newest places.
-    let after = fact::Symbols { stacks: vec![stack(5, &[PLACES_MAX as u32])], ..Default::default() };
-    rebuilt.take(&after, |_, _| false);
-    assert_eq!(names(&rebuilt, 5), ["x"]);
+    // A second stack through the same places repeats none of them.
+    symbols.take(
+        &fact::Symbols { stacks: vec![stack(5, &[PLACES_MAX as u32])], ..Default::default() },
+        |_, _| false,
+    );
+    for (ask, new_places) in [(5, 1), (77, 0)] {
+        let facts = symbols.facts_of(&[ask], 0, &mut told);
+        assert_eq!(facts.iter().map(|fact| fact.places.len()).sum::<usize>(), new_places);
+        facts.iter().for_each(|fact| rebuilt.take(fact, |_, _| false));
+    }
+    assert_eq!((names(&rebuilt, 5), names(&rebuilt, 77)), (vec!["x".to_owned()], names(&symbols, 77)));
 }
 
 #[test]

@@ -1,0 +1,227 @@
+//! Profiles: on-CPU time by function against `perf`, off-CPU time by cause against the workload's own clock, and what
+//! is hard about stacks and threads.
+
+use crate::exact::assert_near;
+use harness::agent::monotonic_ns;
+use harness::tools::Tool;
+use harness::truth::Truth;
+use harness::workload;
+use slowpod::agent::{self, Agent, Options};
+use slowpod::fold::{Snapshot, State, Window, profile::Key, profile::Sums};
+use slowpod::{demand, pipeline};
+use slowpod_ebpf::abi::{sample::SampleKind, split::Cause, stack::FRAMES};
+use std::collections::BTreeMap;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+const MS: u64 = 1_000_000;
+/// What a profile may differ from a witness by, in points.
+const POINTS: f64 = 3.0;
+
+/// An agent in this process, which answers with whole states.
+struct Watch {
+    agent: Agent,
+}
+
+impl Watch {
+    fn start() -> Watch {
+        let agent = agent::start(Options::default()).expect("the agent starts");
+        Watch { agent }
+    }
+
+    /// Everything between two instants, once all of it is in.
+    fn between(&self, from_ns: u64, until_ns: u64) -> Snapshot {
+        let window = Window { from_ns, until_ns };
+        let hub = self.agent.hub();
+        let begun = Instant::now();
+        loop {
+            let excerpt = hub.excerpt(&window);
+            if excerpt.until_ns > until_ns {
+                return pipeline::answer(&excerpt, window);
+            }
+            assert!(begun.elapsed() < Duration::from_secs(20), "the agent falls behind");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Everything since an instant, waits that ended a moment ago included: they are summed by the second.
+    fn since(&self, from_ns: u64) -> Snapshot {
+        std::thread::sleep(Duration::from_millis(1_300));
+        self.between(from_ns, monotonic_ns())
+    }
+}
+
+/// Rows of a process and of one kind.
+fn rows(state: &State, pid: u64, kind: SampleKind) -> impl Iterator<Item = (&Key, &Sums)> {
+    state.profile.rows().filter(move |(key, _)| u64::from(key.process.tgid) == pid && key.kind == kind)
+}
+
+/// Time by cause of the waits that are in the profile.
+fn by_cause(state: &State, pid: u64) -> BTreeMap<&'static str, u64> {
+    let mut sums = BTreeMap::new();
+    for (key, row) in rows(state, pid, SampleKind::OffCpu) {
+        *sums.entry(key.cause.name()).or_default() += row.ns;
+    }
+    sums
+}
+
+/// Time by innermost user function, of samples outside the kernel.
+fn by_function(state: &State, pid: u64) -> BTreeMap<String, u64> {
+    let mut sums = BTreeMap::new();
+    for (key, row) in rows(state, pid, SampleKind::OnCpu) {
+        let frame = state.symbols.frames_of(key.user_stack).and_then(|mut frames| frames.next());
+        let name = frame.map_or("?", |frame| &frame.name).to_owned();
+        *sums.entry(name).or_default() += row.ns;
+    }
+    sums
+}
+
+fn percent(part: u64, whole: u64) -> f64 {
+    part as f64 * 100.0 / whole as f64
+}
+
+#[test]
+fn waits_by_cause_are_those_of_the_workloads_clock() {
+    let watch = Watch::start();
+    let begun_ns = monotonic_ns();
+    let truth = workload!("split").option("--all-ms", 300).run();
+    let state = watch.since(begun_ns).state;
+    let found = by_cause(&state, truth.number("/child/pid"));
+    let witnessed = truth.at("/blocked_by").as_object().expect("an object");
+    for (cause, witness) in witnessed {
+        let figure = found.get(cause.as_str()).copied().unwrap_or(0);
+        assert_near(cause, figure, witness.as_u64().expect("a number"), 5, 2 * MS);
+    }
+    assert_eq!(state.loss.dropped.get("sample"), None);
+    let lock = rows(&state, truth.number("/child/pid"), SampleKind::OffCpu)
+        .find(|(key, _)| key.cause == Cause::FileLock)
+        .expect("a wait for a lock");
+    let kernel: Vec<&str> =
+        state.symbols.frames_of(lock.0.kernel_stack).expect("named").map(|frame| &*frame.name).collect();
+    assert!(kernel.iter().any(|name| name.contains("lock")), "{kernel:?}");
+    assert!(state.stacks.get(lock.0.user_stack).is_some(), "a lock is waited for with a user stack");
+}
+
+#[test]
+fn on_cpu_shares_are_those_of_perf_and_of_the_workloads_clock() {
+    let watch = Watch::start();
+    let wish = watch.agent.hub().demand().wish(demand::DEFAULT_HZ);
+    std::thread::sleep(Duration::from_millis(300));
+    let data = tempfile::NamedTempFile::new().expect("a place for perf's data");
+    let begun_ns = monotonic_ns();
+    let started = workload!("shares").option("--spin-ms", 12_000).start_gated();
+    let pid = started.pid().to_string();
+    let mut perf = Command::new(Tool::Perf.require());
+    perf.args(["record", "-q", "-e", "cpu-clock", "-F", "99", "-p", &pid, "-o"]).arg(data.path());
+    let mut perf = perf.stdout(Stdio::null()).spawn().expect("perf starts");
+    std::thread::sleep(Duration::from_millis(700));
+    let truth = started.go().finish();
+    assert!(perf.wait().expect("perf ends").success());
+    let state = watch.since(begun_ns).state;
+    drop(wish);
+
+    let ours = by_function(&state, truth.number("/pid"));
+    let (all, witness_all) = (ours.values().sum::<u64>(), truth.number("/on_cpu_ns"));
+    // A busy machine skips a tick now and then, of every sampler alike.
+    assert_near("CPU time in all", all, witness_all, 8, 20 * MS);
+    let perfs = shares_by_perf(data.path());
+    for (name, witness_ns) in truth.at("/by_function").as_object().expect("an object") {
+        let share = percent(ours.get(name).copied().unwrap_or(0), all);
+        let by_clock = percent(witness_ns.as_u64().expect("a number"), witness_all);
+        let by_perf = perfs.get(name).copied().unwrap_or(0.0);
+        assert!((share - by_clock).abs() <= POINTS, "{name}: {share:.1} %, by its clock {by_clock:.1} %");
+        assert!((share - by_perf).abs() <= POINTS, "{name}: {share:.1} %, by perf {by_perf:.1} %");
+    }
+}
+
+/// Percent by function, as `perf report` says.
+fn shares_by_perf(data: &std::path::Path) -> BTreeMap<String, f64> {
+    let mut report = Command::new(Tool::Perf.require());
+    report.args(["report", "--stdio", "--no-children", "-F", "overhead,sym", "-t", "\t", "-i"]).arg(data);
+    let output = report.stderr(Stdio::null()).output().expect("perf report runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let line = |line: &str| {
+        let (share, name) = line.split_once('\t')?;
+        let name = name.trim().trim_start_matches("[.]").trim_start_matches("[k]").trim();
+        Some((name.to_owned(), share.trim().trim_end_matches('%').parse().ok()?))
+    };
+    text.lines().filter(|line| !line.starts_with('#')).filter_map(line).collect()
+}
+
+#[test]
+fn a_rate_is_raised_while_it_is_wished_for_and_time_stays_time() {
+    let watch = Watch::start();
+    let pid_and_counts = |wish: Option<u32>| {
+        let wish = wish.map(|hz| watch.agent.hub().demand().wish(hz));
+        // Until the agent's next turn, which a busy machine may put off.
+        std::thread::sleep(Duration::from_secs(1));
+        let begun_ns = monotonic_ns();
+        let truth = workload!("shares").option("--spin-ms", 2_000).run();
+        let state = watch.since(begun_ns).state;
+        drop(wish);
+        let pid = truth.number("/pid");
+        let count: u64 = rows(&state, pid, SampleKind::OnCpu).map(|(_, row)| row.count).sum();
+        let ns: u64 = rows(&state, pid, SampleKind::OnCpu).map(|(_, row)| row.ns).sum();
+        // A tick more or less at each end, and a few that a busy machine skips.
+        assert_near(
+            &format!("CPU time at {wish_hz:?}", wish_hz = count),
+            ns,
+            truth.number("/on_cpu_ns"),
+            8,
+            100 * MS,
+        );
+        (count as f64 * 1e9 / truth.number("/on_cpu_ns") as f64).round()
+    };
+    let steady = pid_and_counts(None);
+    let raised = pid_and_counts(Some(199));
+    let dropped = pid_and_counts(None);
+    assert!((16.0..=22.0).contains(&steady) && (16.0..=22.0).contains(&dropped), "{steady}, {dropped} Hz");
+    assert!((180.0..=205.0).contains(&raised), "{raised} Hz");
+}
+
+#[test]
+fn a_stack_of_300_frames_is_kept_up_to_the_bound_and_is_told_to_be_cut() {
+    let watch = Watch::start();
+    let _wish = watch.agent.hub().demand().wish(demand::DEFAULT_HZ);
+    let begun_ns = monotonic_ns();
+    let truth = workload!("deep").option("--frames", 300).option("--spin-ms", 1_500).run();
+    let state = watch.since(begun_ns).state;
+    let mut cut_ns = 0;
+    for (key, row) in rows(&state, truth.number("/pid"), SampleKind::OnCpu) {
+        let depth = state.stacks.get(key.user_stack).map_or(0, |stack| stack.frames.len());
+        assert!(depth <= FRAMES);
+        cut_ns += if depth == FRAMES { row.ns } else { 0 };
+    }
+    assert_near("time under the deep stack", cut_ns, truth.number("/on_cpu_ns"), 10, 100 * MS);
+}
+
+#[test]
+fn ten_thousand_threads_wait_and_none_is_forgotten() {
+    let watch = Watch::start();
+    let begun_ns = monotonic_ns();
+    let truth = workload!("crowd").option("--threads", 10_000).option("--wait-ms", 2_000).run();
+    let state = watch.since(begun_ns).state;
+    let all = state.profile.rows().filter(|(key, _)| u64::from(key.process.tgid) == truth.number("/pid"));
+    let crowd = all.filter(|(key, _)| key.thread() == "crowd" && key.kind != SampleKind::OnCpu);
+    // Blocked, then in a long queue. They also wait for each other to arrive, which is before their clock starts.
+    let figure: u64 = crowd.map(|(_, row)| row.ns).sum();
+    let witness = truth.number("/waited_ns");
+    assert!(figure >= witness / 100 * 95, "{figure} of {witness} ns");
+    assert_eq!(state.loss.dropped.get("sample"), None, "none found the ring full");
+}
+
+#[test]
+fn a_process_that_is_gone_before_the_question_has_its_names() {
+    let watch = Watch::start();
+    let _wish = watch.agent.hub().demand().wish(199);
+    std::thread::sleep(Duration::from_millis(300));
+    let begun_ns = monotonic_ns();
+    let truths: Vec<Truth> = (0..3).map(|_| workload!("shares").option("--spin-ms", 300).run()).collect();
+    let state = watch.since(begun_ns).state;
+    for truth in truths {
+        let found = by_function(&state, truth.number("/pid"));
+        let named: u64 =
+            found.iter().filter(|(name, _)| name.starts_with("share_of_")).map(|(_, ns)| ns).sum();
+        assert!(named >= 250 * MS, "{found:?}");
+    }
+}

@@ -1,0 +1,144 @@
+//! CPU time by function in known shares, a very deep stack, and many threads that wait: what profiles are made of.
+
+use std::arch::asm;
+use std::sync::{Barrier, Condvar, Mutex};
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use serde_json::{Value, json};
+
+use crate::Work;
+use crate::args::Args;
+use crate::sys::{monotonic_ns, thread_cpu_ns};
+
+pub(crate) const SHARES_OPTIONS: &str = "[--spin-ms N]";
+pub(crate) const DEEP_OPTIONS: &str = "[--spin-ms N] [--frames N]";
+pub(crate) const CROWD_OPTIONS: &str = "[--threads N] [--wait-ms N]";
+
+const NS_PER_MS: u64 = 1_000_000;
+const THREADS_MAX: u64 = 20_000;
+const FRAMES_MAX: u64 = 1_000;
+
+/// Turns of the innermost loop between two looks at the clock: some 50 us.
+const TURNS: u64 = 100_000;
+
+/// Spends CPU time in the function this is inlined into, and hardly any in those it calls.
+#[inline(always)]
+fn spin_until(cpu_ns: u64) {
+    while thread_cpu_ns() < cpu_ns {
+        let mut turns = TURNS;
+        // SAFETY: counts a register down.
+        unsafe { asm!("2: sub {0}, 1", "jnz 2b", inout(reg) turns, options(nomem, nostack)) };
+        std::hint::black_box(turns);
+    }
+}
+
+/// Functions under names that no compiler changes, with their share in percent.
+macro_rules! shares {
+    ($($name:ident: $percent:expr,)*) => {
+        $(#[unsafe(no_mangle)] #[inline(never)] extern "C" fn $name(cpu_ns: u64) { spin_until(cpu_ns) })*
+        const SHARES: &[(&str, extern "C" fn(u64), u64)] = &[$((stringify!($name), $name, $percent)),*];
+    };
+}
+shares! {
+    share_of_thirty: 30,
+    share_of_twenty: 20,
+    share_of_fifteen: 15,
+    share_of_twelve: 12,
+    share_of_ten: 10,
+    share_of_eight: 8,
+    share_of_five: 5,
+}
+
+/// One thread that gives each function its share of every 100 ms.
+pub(crate) fn prepare_shares(args: &mut Args) -> Result<Work> {
+    let rounds = args.value("--spin-ms", 2_000_u64)?.div_ceil(100);
+    Ok(Box::new(move || {
+        let mut spent = vec![0; SHARES.len()];
+        for _ in 0..rounds {
+            for ((_, spin, percent), spent) in SHARES.iter().zip(&mut spent) {
+                let begun = thread_cpu_ns();
+                spin(begun + percent * NS_PER_MS);
+                *spent += thread_cpu_ns() - begun;
+            }
+        }
+        let by_function: serde_json::Map<String, Value> =
+            SHARES.iter().zip(spent).map(|((name, ..), ns)| ((*name).to_owned(), json!(ns))).collect();
+        Ok(json!({ "on_cpu_ns": thread_cpu_ns(), "by_function": by_function }))
+    }))
+}
+
+/// CPU time under a stack of so many frames, as its frame pointers tell.
+pub(crate) fn prepare_deep(args: &mut Args) -> Result<Work> {
+    let frames = args.count("--frames", 300, FRAMES_MAX)? as usize;
+    let cpu_ns = args.value("--spin-ms", 1_000_u64)? * NS_PER_MS;
+    if !cfg!(target_arch = "x86_64") {
+        bail!("frames are made up for x86-64 only");
+    }
+    Ok(Box::new(move || {
+        // Each frame is the address of the next one's, and a return address: each in the function below.
+        let inside = SHARES[0].1 as usize as u64;
+        let mut chain = vec![[0_u64; 2]; frames];
+        for at in 0..frames {
+            let next = chain.get(at + 1).map_or(0, |frame| frame.as_ptr() as u64);
+            chain[at] = [next, inside + 1 + (at % 16) as u64];
+        }
+        let until = thread_cpu_ns() + cpu_ns;
+        while thread_cpu_ns() < until {
+            under(&chain);
+        }
+        Ok(json!({ "frames": frames, "on_cpu_ns": thread_cpu_ns() }))
+    }))
+}
+
+#[cfg(target_arch = "x86_64")]
+fn under(chain: &[[u64; 2]]) {
+    // SAFETY: the frame pointer is put back before anything else can use it.
+    unsafe {
+        asm!(
+            "push rbp", "mov rbp, {chain}", "2: sub {turns}, 1", "jnz 2b", "pop rbp",
+            chain = in(reg) chain.as_ptr(),
+            turns = inout(reg) 20 * TURNS => _,
+        );
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn under(_: &[[u64; 2]]) {}
+
+/// So many threads that all wait for the same thing, for so long. Each tells how long it waited.
+pub(crate) fn prepare_crowd(args: &mut Args) -> Result<Work> {
+    let threads = args.count("--threads", 100, THREADS_MAX)? as usize;
+    let wait = Duration::from_millis(args.value("--wait-ms", 500)?);
+    Ok(Box::new(move || {
+        let (gate, gone) = (Mutex::new(false), Condvar::new());
+        let arrived = Barrier::new(threads + 1);
+        let waited_ns = std::thread::scope(|scope| -> Result<u64> {
+            let started: std::io::Result<Vec<_>> = (0..threads)
+                .map(|_| {
+                    let thread = std::thread::Builder::new().stack_size(32 * 1024).name("crowd".into());
+                    thread.spawn_scoped(scope, || {
+                        arrived.wait();
+                        let begun_ns = monotonic_ns();
+                        let mut open = gate.lock().expect("nobody panics");
+                        while !*open {
+                            open = gone.wait(open).expect("nobody panics");
+                        }
+                        drop(open);
+                        monotonic_ns() - begun_ns
+                    })
+                })
+                .collect();
+            let Ok(started) = started else {
+                // Those that wait cannot be told: the process ends with them.
+                crate::sys::exit_now(1);
+            };
+            arrived.wait();
+            std::thread::sleep(wait);
+            *gate.lock().expect("nobody panics") = true;
+            gone.notify_all();
+            Ok(started.into_iter().map(|thread| thread.join().expect("nobody panics")).sum())
+        })?;
+        Ok(json!({ "threads": threads, "waited_ns": waited_ns }))
+    }))
+}
