@@ -2,6 +2,7 @@
 
 pub mod demo;
 pub mod diagnose;
+pub mod filters;
 pub mod flux;
 pub mod live;
 pub mod options;
@@ -37,7 +38,7 @@ pub enum Verb {
     Run(run::Args),
     /// Attach, watch for a while, print ranked findings, leave nothing behind.
     Diagnose(diagnose::Args),
-    /// Attach and write everything that enters to a tape.
+    /// Record into a file: a profile (.pb.gz, .svg, .folded, .txt), or everything that enters (.tape).
     Record(record::Args),
     /// Answer from a tape as a live agent would have.
     Replay(replay::Args),

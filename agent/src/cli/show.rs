@@ -1,5 +1,6 @@
 //! `storms`, `findings`, `cni`, `pods`, `pod`, `processes`, `netlink`, `sched`: ask a running agent, print a table or JSON.
 
+use super::filters::Filters;
 use super::options::{self, Format};
 use super::{Failure, tables};
 use crate::client;
@@ -28,15 +29,9 @@ pub struct Args {
     /// How long ago the window began (look-back).
     #[arg(long, value_name = "SPAN")]
     ago: Option<String>,
-    /// Only this pod, by UID.
-    #[arg(long)]
-    pod: Option<String>,
-    /// Only this process.
-    #[arg(long)]
-    pid: Option<u32>,
-    /// Only processes of this kernel name.
-    #[arg(long)]
-    comm: Option<String>,
+    /// Whose.
+    #[command(flatten)]
+    filters: Filters,
     /// Most rows.
     #[arg(long)]
     limit: Option<u32>,
@@ -120,12 +115,11 @@ impl Args {
         let more = [
             ("seconds", Some(self.duration.clone())),
             ("ago", self.ago.clone()),
-            ("pod", self.pod.clone()),
-            ("pid", self.pid.map(|pid| pid.to_string())),
-            ("comm", self.comm.clone()),
             ("limit", self.limit.map(|limit| limit.to_string())),
         ];
-        let given = more.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?)));
+        let given = more.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        let given: Vec<_> = given.chain(self.filters.pairs()).collect();
+        let given = given.iter().map(|(name, value)| (*name, value.as_str()));
         view.url(&own.iter().copied().chain(given).collect::<Vec<_>>())
     }
 }
