@@ -65,7 +65,9 @@ impl Retell {
                     | Kind::Cgroup
                     | Kind::CgroupMove
                     | Kind::Flood
-                    | Kind::Cni,
+                    | Kind::Cni
+                    | Kind::RunQueue
+                    | Kind::Pushed,
                 )
                 | None => {}
             }
