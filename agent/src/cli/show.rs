@@ -93,12 +93,7 @@ fn ask(view: &'static str, own: &[(&str, &str)], args: Args) -> Result<(), Failu
     let path = args.path(views::named(view).expect("a verb asks for a view that there is"), own);
     loop {
         let body = client::get(&args.listen, &path).map_err(|error| Failure::Failed(error.to_string()))?;
-        let text = match args.output {
-            Format::Json => body,
-            Format::Table => tables::render(view, &body, options::width())
-                .map_err(|error| Failure::Failed(format!("the agent's answer does not parse: {error}")))?
-                .into_bytes(),
-        };
+        let text = tables::text(view, body, args.output)?;
         if args.watch && std::io::stdout().is_terminal() && args.output == Format::Table {
             options::print(b"\x1b[H\x1b[2J")?;
         }

@@ -17,12 +17,28 @@ mod processes;
 mod sched;
 mod storms;
 
+use super::Failure;
+use super::options::{self, Format};
 use fields::Fields;
 use grid::wrap;
 use serde_json::Value;
 
 /// Narrowest width that tables are laid out for; below it lines are longer than the terminal.
 const WIDTH_MIN: usize = 60;
+
+/// A view's answer in the format asked for, for the width of the terminal.
+///
+/// # Errors
+/// When it is to be a table and is no JSON.
+pub fn text(view: &str, body: Vec<u8>, format: Format) -> Result<Vec<u8>, Failure> {
+    match format {
+        Format::Json => Ok(body),
+        Format::Table => match render(view, &body, options::width()) {
+            Ok(table) => Ok(table.into_bytes()),
+            Err(error) => Err(Failure::Failed(format!("the answer does not parse: {error}"))),
+        },
+    }
+}
 
 /// A view's answer as text. A view that has no table of its own stays as it is.
 ///
