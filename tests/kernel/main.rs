@@ -12,6 +12,7 @@ mod pprof;
 mod profiles;
 mod proxy;
 mod robust;
+mod sched;
 mod splits;
 mod storms;
 mod symbols;

@@ -89,6 +89,9 @@ fn left(task: *const TaskStruct, tid: u32, leaves: Leaves, now: u64, cpu: &mut C
     if seat.key != key || now >= seat.young_until_ns {
         settle(cpu, seat, task, key, now);
     }
+    if seat.state != ON_CPU {
+        got_unseen(cpu, seat, task, now);
+    }
     let ran_ns = ran_ns(seat, task, now);
     cpu.row.on_cpu_ns += ran_ns;
     if let Some(row) = row(seat.row) {
@@ -104,6 +107,20 @@ fn left(task: *const TaskStruct, tid: u32, leaves: Leaves, now: u64, cpu: &mut C
         seat.key = 0;
     }
     seat.cgroup_id
+}
+
+/// The thread got this CPU by a switch that was not reported: how long it had waited is in the kernel's account.
+#[inline(never)]
+fn got_unseen(cpu: &mut CpuRow, seat: &mut Seat, task: *const TaskStruct, now: u64) {
+    if settings::SET_USE_SCHED_INFO.load() == 0 {
+        return;
+    }
+    let wait_ns = OFF_TASK_RUN_DELAY.of(task).unwrap_or(0).wrapping_sub(seat.queue_mark_ns);
+    let (bucket, preempted) = (wait::bucket(wait_ns), seat.state == PREEMPTED);
+    count_cpu(&mut cpu.row, wait_ns, bucket, preempted, now);
+    if let Some(row) = row(seat.row) {
+        count(row, wait_ns, bucket, preempted, 0, now);
+    }
 }
 
 /// How long a thread that leaves has had the CPU: by the kernel's account, which knows of switches that were not
