@@ -2,8 +2,9 @@
 //! running [`Agent`] whose [`Hub`] answers.
 
 use crate::attach::{self, error::AttachError, error::AttachErrorKind, verdict::Verdict};
-use crate::capture::facts::{cgroups::Layout, cgroups::Wanted, node, proc};
+use crate::capture::facts::{cgroups::Layout, cgroups::Wanted, clock, node, proc, quota::Quotas};
 use crate::capture::live::{LiveSource, Parts};
+use crate::capture::queues::QueueReader;
 use crate::capture::recent::Bounds;
 use crate::capture::redact::ArgvMode;
 use crate::capture::{CaptureError, tape};
@@ -20,6 +21,8 @@ use std::thread::JoinHandle;
 
 /// How often processes that should be alive are looked for, in case their end was lost.
 const SWEEP_NS: u64 = 10_000_000_000;
+/// How often quotas and pressure are read.
+const QUOTAS_NS: u64 = 1_000_000_000;
 /// A child younger than this is not looked for: its end may be on its way.
 const SWEEP_AGE_NS: u64 = 5_000_000_000;
 /// Children looked for in one sweep.
@@ -78,6 +81,7 @@ pub fn start(options: Options) -> Result<Agent, Failure> {
         counters: attached.counters,
         threads: attached.threads,
         sampler: attached.sampler,
+        queues: QueueReader::new(attached.queues, clock::ktime_ns()),
         argv_mode: options.argv_mode,
     });
     let name = options.node_name.clone().or_else(|| std::env::var("NODE_NAME").ok());
@@ -169,7 +173,8 @@ fn run(
 ) -> Result<(), CaptureError> {
     let mut live = Live::new(hub);
     let mut batch = Vec::new();
-    let mut sweep_due_ns = 0;
+    let mut quotas = quotas();
+    let (mut sweep_due_ns, mut quotas_due_ns) = (0, 0);
     loop {
         let last = stop.load(Ordering::Relaxed);
         source.listen(hub.demand().hz());
@@ -182,6 +187,14 @@ fn run(
         if last {
             break;
         }
+        if until_ns >= quotas_due_ns
+            && let Some(quotas) = &mut quotas
+        {
+            quotas_due_ns = until_ns + QUOTAS_NS;
+            let waiters = source.take_waiters();
+            let throttled = quotas.of_waiters(&waiters, &live.state().cgroups);
+            source.tell(throttled.into_iter().chain(quotas.pressure()));
+        }
         if until_ns >= sweep_due_ns {
             sweep_due_ns = until_ns + SWEEP_NS;
             source.tell(gone(&live, until_ns));
@@ -191,6 +204,17 @@ fn run(
         tape.finish().map_err(CaptureError::TapeWrite)?;
     }
     Ok(())
+}
+
+/// Who reads quotas; `None`, with a warning, where cgroups cannot be read.
+fn quotas() -> Option<Quotas> {
+    match Quotas::new(Path::new("/")) {
+        Ok(quotas) => Some(quotas),
+        Err(error) => {
+            tracing::warn!(%error, "throttling by CPU quotas is not known");
+            None
+        }
+    }
 }
 
 /// Children that should be alive and are not.

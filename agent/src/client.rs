@@ -64,13 +64,21 @@ struct Refusal {
 /// # Errors
 /// [`ClientError`], in words for the user.
 pub fn get(address: &str, path: &str) -> Result<Vec<u8>, ClientError> {
+    get_within(address, path, ANSWER_MAX)
+}
+
+/// The same for an answer that may take so long.
+///
+/// # Errors
+/// As [`get`].
+pub fn get_within(address: &str, path: &str, longest: Duration) -> Result<Vec<u8>, ClientError> {
     let base = base_url(address)?;
     let agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
         .proxy(None)
         .timeout_connect(Some(CONNECT_MAX))
-        .timeout_global(Some(ANSWER_MAX))
+        .timeout_global(Some(longest))
         .build()
         .new_agent();
     let mut response = agent.get(format!("{base}{path}")).call().map_err(|error| match error {
@@ -81,13 +89,19 @@ pub fn get(address: &str, path: &str) -> Result<Vec<u8>, ClientError> {
     if !server.is_some_and(|server| server.starts_with(web::SERVER_NAME)) {
         return Err(ClientError::NotSlowpod(base));
     }
+    let status = response.status();
     let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
     let body = body.map_err(|error| ClientError::BrokeOff { address: base, reason: error.to_string() })?;
-    let status = response.status();
     if status.is_success() {
         return Ok(body);
     }
-    let refusal = serde_json::from_slice(&body).unwrap_or(Refusal { error: status.to_string(), hint: None });
+    let as_text = || {
+        // Profiles are refused as Go refuses them, in plain text: what is wrong, and then what would be right.
+        let text = String::from_utf8_lossy(&body);
+        let mut lines = text.lines().map(str::to_owned);
+        Refusal { error: lines.next().unwrap_or_else(|| status.to_string()), hint: lines.next() }
+    };
+    let refusal = serde_json::from_slice(&body).unwrap_or_else(|_| as_text());
     Err(ClientError::Refused { status: status.as_u16(), error: refusal.error, hint: refusal.hint })
 }
 

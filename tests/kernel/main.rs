@@ -8,6 +8,7 @@ mod lineages;
 mod loops;
 mod netlink;
 mod pods;
+mod pprof;
 mod profiles;
 mod proxy;
 mod robust;

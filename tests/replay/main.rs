@@ -13,6 +13,7 @@ mod pods;
 mod profile;
 mod profiles;
 mod same;
+mod sched;
 mod storm;
 mod windows;
 

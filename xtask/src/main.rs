@@ -22,7 +22,7 @@ enum Verb {
     Tidy(tidy::Options),
     /// Measure what the agent costs, as ratios against the same work without it.
     Bench(bench::Options),
-    /// Boot Debian's kernels under QEMU and run a static agent inside.
+    /// Boot Debian's kernels under QEMU and run the agent inside.
     Kernels(kernels::Options),
 }
 

@@ -11,6 +11,7 @@ pub mod flood;
 pub mod netlink;
 pub mod offsets;
 pub mod probes;
+pub mod queue;
 pub mod reap;
 pub mod sample;
 pub mod settings;
@@ -82,13 +83,17 @@ pub enum Kind {
     Cni = 12,
     /// What a thread did or waited for, with its stacks: [`sample::Sample`].
     Sample = 13,
+    /// Waits in run queues, counted in the kernel: [`queue::RunQueue`], then pairs of bucket and count.
+    RunQueue = 14,
+    /// Who ran while others waited, counted in the kernel: [`queue::Pushed`].
+    Pushed = 15,
     /// A fact from outside the kernel's rings (start-up scan, clocks, losses, verdicts): JSON bytes.
     Fact = 64,
 }
 
 impl Kind {
     /// All kinds, in numeric order.
-    pub const ALL: [Kind; 14] = [
+    pub const ALL: [Kind; 16] = [
         Kind::Spawn,
         Kind::Exec,
         Kind::ExecFail,
@@ -102,6 +107,8 @@ impl Kind {
         Kind::Flood,
         Kind::Cni,
         Kind::Sample,
+        Kind::RunQueue,
+        Kind::Pushed,
         Kind::Fact,
     ];
     /// Slots in per-kind counter arrays: one more than the largest kind that the kernel submits.
@@ -128,6 +135,8 @@ impl Kind {
             Kind::Flood => "flood",
             Kind::Cni => "cni",
             Kind::Sample => "sample",
+            Kind::RunQueue => "run_queue",
+            Kind::Pushed => "pushed",
             Kind::Fact => "fact",
         }
     }
@@ -157,6 +166,8 @@ pub const CONTRACT: u64 = {
         size_of::<flood::Flood>(),
         size_of::<cni::Cni>(),
         size_of::<sample::Sample>(),
+        size_of::<queue::RunQueue>(),
+        size_of::<queue::Pushed>(),
         split::CAUSES,
     ];
     let mut hash = crate::rules::hash::step(crate::rules::hash::START, REVISION);
@@ -168,7 +179,7 @@ pub const CONTRACT: u64 = {
     hash
 };
 /// To be raised whenever a field of a record changes its meaning or its place.
-pub const REVISION: u64 = 4;
+pub const REVISION: u64 = 9;
 
 /// Per-kind counters the kernel keeps beside its rings. `seen = submitted + dropped + counted` always holds,
 /// which tests use as their oracle.
@@ -206,11 +217,15 @@ pub enum Miss {
     LongEnvironment = 6,
     /// Two living threads of ids that fall on one slot: the sums of one of them were given up.
     ThreadSlotShared = 7,
+    /// No row for the run-queue waits of a process or cgroup: they are in the sums of the node only.
+    QueueTableFull = 8,
+    /// No row for who ran while another waited.
+    PushedTableFull = 9,
 }
 
 impl Miss {
     /// All reasons, in numeric order.
-    pub const ALL: [Miss; 8] = [
+    pub const ALL: [Miss; 10] = [
         Miss::TaskTableFull,
         Miss::ProcessTableFull,
         Miss::StackTableFull,
@@ -219,6 +234,8 @@ impl Miss {
         Miss::UserRead,
         Miss::LongEnvironment,
         Miss::ThreadSlotShared,
+        Miss::QueueTableFull,
+        Miss::PushedTableFull,
     ];
     /// Slots in the `MISSES` array.
     pub const SLOTS: usize = 16;
@@ -234,6 +251,8 @@ impl Miss {
             Miss::UserRead => "user_read",
             Miss::LongEnvironment => "long_environment",
             Miss::ThreadSlotShared => "thread_slot_shared",
+            Miss::QueueTableFull => "queue_table_full",
+            Miss::PushedTableFull => "pushed_table_full",
         }
     }
 }

@@ -90,6 +90,7 @@ pub const OFFSETS: &[Offset] = &[
     row("OFF_SK_FAMILY", &["sock.__sk_common.skc_family"]),
     row("OFF_SK_PROTOCOL", &["sock.sk_protocol"]),
     row("OFF_TASK_CGROUPS", &["task_struct.cgroups"]),
+    row("OFF_CSS_SET_DEFAULT", &["css_set.dfl_cgrp"]),
     row("OFF_CSS_SET_SUBSYS", &["css_set.subsys"]),
     row("OFF_CSS_CGROUP", &["cgroup_subsys_state.cgroup"]),
     row("OFF_CGROUP_KN", &["cgroup.kn"]),

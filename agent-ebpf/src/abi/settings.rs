@@ -26,6 +26,19 @@ pub const PROCESSES_MAX: u32 = 8_192;
 pub const FLOOD_ROWS_MAX: u32 = 4_096;
 /// Stacks remembered as already sent; the oldest are forgotten and sent again.
 pub const STACKS_MAX: u32 = 4_096;
+/// Processes whose run-queue waits are counted apart, half a KiB each; the others are counted by cgroup.
+pub const QUEUE_ROWS_MAX: u32 = 4_096;
+/// A process gets its own row of waits at this age: the short-lived have their splits, and thousands of them would
+/// leave no rows.
+pub const QUEUE_AGE_NS: u64 = 1_000_000_000;
+/// Waits from here on say who ran meanwhile: a scheduling slice is about 3 ms.
+pub const LONG_WAIT_NS: u64 = 1_000_000;
+/// A block from here on is counted as a long one: longer than the agent's tick, it began before the last one.
+pub const LONG_BLOCK_NS: u64 = 1_000_000_000;
+/// Stretches of running that a CPU remembers; neighbours of one cgroup are one stretch. A power of two.
+pub const STRETCHES: usize = 16;
+/// (who waited, who ran) rows.
+pub const PUSHED_ROWS_MAX: u32 = 4_096;
 /// Upper bound of one tracked thread's state.
 pub const TASK_BYTES: usize = 256;
 

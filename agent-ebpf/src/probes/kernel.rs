@@ -8,7 +8,10 @@ use aya_ebpf::{
     Global,
     helpers::{
         bpf_get_current_cgroup_id,
-        generated::{bpf_get_current_task_btf, bpf_ktime_get_ns, bpf_probe_read_kernel, bpf_task_pt_regs},
+        generated::{
+            bpf_get_current_task_btf, bpf_ktime_get_boot_ns, bpf_ktime_get_ns, bpf_probe_read_kernel,
+            bpf_task_pt_regs,
+        },
     },
 };
 use core::{arch::asm, marker::PhantomData, mem::MaybeUninit, ptr};
@@ -150,6 +153,7 @@ fields! {
     OFF_SK_FAMILY: Sock => u16,
     OFF_SK_PROTOCOL: Sock => u16,
     OFF_TASK_CGROUPS: TaskStruct => *const CssSet,
+    OFF_CSS_SET_DEFAULT: CssSet => *const Cgroup,
     OFF_CSS_SET_SUBSYS: CssSet => [u8; 0],
     OFF_CSS_CGROUP: Css => *const Cgroup,
     OFF_CGROUP_KN: Cgroup => *const Kernfs,
@@ -247,6 +251,15 @@ pub fn cgroup_id(current: *const TaskStruct) -> u64 {
     }
 }
 
+/// The cgroup that any thread is in, as [`cgroup_id`].
+#[inline(always)]
+pub fn cgroup_id_of(task: *const TaskStruct) -> Option<u64> {
+    match settings::SET_CGROUP_SOURCE.load() {
+        0 => OFF_KN_ID.probe(OFF_CGROUP_KN.probe(OFF_CSS_SET_DEFAULT.probe(OFF_TASK_CGROUPS.probe(task)?)?)?),
+        controller => cgroup_v1_id(task, controller - 1),
+    }
+}
+
 #[inline(always)]
 fn cgroup_v1_id(task: *const TaskStruct, controller: u32) -> Option<u64> {
     let subsys = OFF_CSS_SET_SUBSYS.within(OFF_TASK_CGROUPS.probe(task)?)?;
@@ -263,6 +276,20 @@ pub fn innermost_pid(task: *const TaskStruct) -> Option<(u32, *const PidNs)> {
     let numbers: *const u8 = OFF_PID_NUMBERS.within(pid)?.cast();
     let upid: *const Upid = numbers.wrapping_add(level as usize * stride as usize).cast();
     Some((OFF_UPID_NR.probe(upid)?, OFF_UPID_NS.probe(upid)?))
+}
+
+/// Nanoseconds since boot, sleep included: the clock of `start_boottime`.
+#[inline(always)]
+pub fn since_boot_ns() -> u64 {
+    // SAFETY: no preconditions.
+    unsafe { bpf_ktime_get_boot_ns() }
+}
+
+/// [`add`] for numbers of 32 bits.
+#[inline(always)]
+pub fn add32(number: *mut u32, amount: u32) {
+    // SAFETY: one atomic add; the verifier checks the address.
+    unsafe { asm!("lock *(u32 *)({0} + 0) += {1}", in(reg) number, in(reg) amount, options(nostack)) };
 }
 
 /// Adds to a number in a map that other CPUs may be adding to. (Rust offers no such operation for this

@@ -1,7 +1,7 @@
 //! The kernel programs: one file per probe, with the names of `abi/`. Beside them, what they share:
 //! `kernel` (fields of kernel structures), `settings`, `tables` (what is kept per thread and per process),
-//! `ring` (submitting and counting losses), `threads` (a slot for every
-//! thread), `away` (long absences from the CPU), `blocked` (why a thread went to sleep), `messages` (netlink messages in
+//! `ring` (submitting and counting losses), `threads` (a slot for every thread), `seats` (where a thread's waits are
+//! counted), `away` (long absences from the CPU), `blocked` (why a thread went to sleep), `messages` (netlink messages in
 //! their sender's memory) and `text` (copying paths).
 
 mod away;
@@ -15,9 +15,11 @@ mod frames;
 mod kernel;
 mod messages;
 mod netlink;
+mod queue;
 mod reap;
 mod ring;
 mod sample;
+mod seats;
 mod settings;
 mod spawn;
 mod split;

@@ -17,7 +17,7 @@ use super::{
         now_ns,
     },
     ring::{self, Ring},
-    settings,
+    seats, settings,
     stack::{self, Place, Side},
     tables::{self, RUNNABLE},
 };
@@ -28,6 +28,7 @@ use super::{
 pub fn process_fork(ctx: BtfTracePointContext) -> i32 {
     let spawner: *const TaskStruct = ctx.arg(0);
     let child: *const TaskStruct = ctx.arg(1);
+    seats::born(child);
     if !is_user(child) {
         return 0;
     }

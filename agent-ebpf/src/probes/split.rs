@@ -11,7 +11,7 @@ use super::{
         OFF_CFS_RQ_RQ, OFF_RQ_CLOCK, OFF_TASK_CFS_RQ, OFF_TASK_LAST_ARRIVAL, OFF_TASK_LAST_QUEUED,
         OFF_TASK_PID, OFF_TASK_RUN_DELAY, OFF_TASK_STATE, OFF_TASK_SUM_EXEC, TaskStruct, address, now_ns,
     },
-    settings,
+    queue, settings,
     tables::{self, BLOCKED, ON_CPU, RUNNABLE, Running, TaskRow},
 };
 
@@ -31,6 +31,8 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
     let Some(running) = tables::running() else { return 0 };
     let now = now_ns();
     let how = how(&ctx, prev);
+    let (prev_tid, tid) = (OFF_TASK_PID.of(prev).unwrap_or(0), OFF_TASK_PID.of(next).unwrap_or(0));
+    queue::switched((prev, prev_tid), (next, tid), how, now);
     let key = address(prev);
     let mut tracked = None;
     if (running.key != key || running.tracked != 0)
@@ -46,7 +48,6 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
     let key = address(next);
     *running = Running { key, tracked: 0 };
     // The idle task has pid 0.
-    let tid = OFF_TASK_PID.of(next).unwrap_or(0);
     if tid == 0 {
         return 0;
     }
@@ -191,12 +192,14 @@ fn rq_clock_ns(task: *const TaskStruct) -> Option<u64> {
 #[btf_tracepoint(function = "sched_wakeup")]
 pub fn sched_wakeup(ctx: BtfTracePointContext) -> i32 {
     let woken: *const TaskStruct = ctx.arg(0);
-    away::woken(woken, now_ns());
+    let now = now_ns();
+    away::woken(woken, now);
+    queue::woken(woken, OFF_TASK_PID.of(woken).unwrap_or(0), now);
     if let Some(row) = tables::task(address(woken))
         && row.state == BLOCKED
         && row.queue_mark_ns == 0
     {
-        row.queue_mark_ns = now_ns();
+        row.queue_mark_ns = now;
     }
     0
 }

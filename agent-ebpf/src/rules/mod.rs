@@ -8,3 +8,4 @@ pub mod hash;
 pub mod netlink;
 pub mod path;
 pub mod verifier;
+pub mod wait;

@@ -24,7 +24,7 @@ const FLOOD_COUNT_BYTES: usize = size_of::<FloodCount>();
 /// Why the numbers could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("the kernel's counters cannot be read: {0}")]
-pub struct CountersError(String);
+pub struct CountersError(pub(super) String);
 
 /// Everything counted so far, over all CPUs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,7 +63,6 @@ impl Counters {
     /// Takes the counters' maps out of a loaded object.
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Counters, CountersError> {
         let mut map = |name: &str| ebpf.take_map(name).ok_or_else(|| CountersError(format!("no map {name}")));
-        let failed = |error: aya::maps::MapError| CountersError(chain(&error));
         let tally: Map = map("TALLY")?;
         let misses = map("MISSES")?;
         let flood = map("FLOOD")?;
@@ -96,11 +95,10 @@ impl Counters {
     /// # Errors
     /// When the kernel refuses a look-up, which it does not in practice.
     pub fn read(&self) -> Result<Counts, CountersError> {
-        let failed = |error: aya::maps::MapError| CountersError(chain(&error));
         let mut counts = Counts::default();
         for kind in Kind::ALL {
-            // Facts and flood rows are made by the agent.
-            if matches!(kind, Kind::Flood | Kind::Fact) {
+            // Facts and rows of counts are made by the agent.
+            if matches!(kind, Kind::Flood | Kind::RunQueue | Kind::Pushed | Kind::Fact) {
                 continue;
             }
             let mut sum = Tally::default();
@@ -130,7 +128,11 @@ impl Counters {
     }
 }
 
-fn from_bytes<T: FromBytes + KnownLayout + Immutable>(bytes: &[u8]) -> Result<T, CountersError> {
+pub(super) fn failed(error: aya::maps::MapError) -> CountersError {
+    CountersError(chain(&error))
+}
+
+pub(super) fn from_bytes<T: FromBytes + KnownLayout + Immutable>(bytes: &[u8]) -> Result<T, CountersError> {
     T::read_from_bytes(bytes).map_err(|error| CountersError(error.to_string()))
 }
 

@@ -9,6 +9,7 @@ pub mod error;
 mod host;
 mod offsets;
 mod programs;
+pub mod queues;
 pub mod sampler;
 mod syscalls;
 pub mod threads;
@@ -21,11 +22,12 @@ use aya::{
     maps::{MapData, RingBuf},
 };
 use btf::Btf;
-use counters::Counters;
+use counters::{Counters, CountersError};
 use error::AttachError;
 use host::TraceFs;
 use offsets::Offsets;
 use programs::{chain, errno};
+use queues::Queues;
 use sampler::Sampler;
 use slowpod_ebpf::abi::{
     probes::{Hook, Need, PROBES, Probe, Program, Rung},
@@ -101,6 +103,8 @@ pub struct Attached {
     pub counters: Counters,
     /// Every thread's slot.
     pub threads: Threads,
+    /// Waits in run queues.
+    pub queues: Queues,
     /// How closely the programs look.
     pub sampler: Sampler,
     /// Keeps the programs hooked.
@@ -139,6 +143,8 @@ pub fn attach(options: &Options) -> Result<Attached, AttachError> {
     }
     let offsets = Offsets::resolve(&btf);
     let mut ebpf = load(options, &btf, &offsets)?;
+    let counter_error = |error: CountersError| AttachError::Object { detail: error.to_string(), errno: None };
+    let queues = Queues::take(&mut ebpf).map_err(counter_error)?;
     let sampler = Sampler::take(&mut ebpf).map_err(|error| object_error(&error.into()))?;
     let kernel_types =
         aya::Btf::parse(&bytes, Endianness::Little).map_err(|error| object_error(&error.into()))?;
@@ -154,8 +160,7 @@ pub fn attach(options: &Options) -> Result<Attached, AttachError> {
     }
     let Ladder { mut ebpf, sampler, .. } = ladder;
     let threads = Threads::take(&mut ebpf).map_err(|detail| AttachError::Object { detail, errno: None })?;
-    let mut counters = Counters::take(&mut ebpf)
-        .map_err(|error| AttachError::Object { detail: error.to_string(), errno: None })?;
+    let mut counters = Counters::take(&mut ebpf).map_err(counter_error)?;
     counters.watch(&ebpf);
     let rings = Rings::new(
         (ring(&mut ebpf, "LIFE")?, options.life_ring_bytes),
@@ -163,7 +168,7 @@ pub fn attach(options: &Options) -> Result<Attached, AttachError> {
         (ring(&mut ebpf, "SAMPLES")?, SAMPLES_RING_BYTES),
     )
     .map_err(|error| AttachError::Object { detail: chain(&error), errno: error.raw_os_error() })?;
-    Ok(Attached { verdicts, rings, counters, threads, sampler, hooks: Hooks { programs: ebpf } })
+    Ok(Attached { verdicts, rings, counters, threads, sampler, queues, hooks: Hooks { programs: ebpf } })
 }
 
 /// Creates the maps and prepares the programs, with this kernel's numbers in the globals.

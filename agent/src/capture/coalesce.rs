@@ -63,8 +63,17 @@ pub fn coalesce(batch: &mut Vec<u8>) -> u64 {
                 | Kind::NetlinkError
                 | Kind::CgroupMove,
             ) => end_runs(&batch[start..end], &mut runs),
-            Some(Kind::Cgroup | Kind::Stack | Kind::Flood | Kind::Cni | Kind::Sample | Kind::Fact) | None => {
-            }
+            Some(
+                Kind::Cgroup
+                | Kind::Stack
+                | Kind::Flood
+                | Kind::Cni
+                | Kind::Sample
+                | Kind::RunQueue
+                | Kind::Pushed
+                | Kind::Fact,
+            )
+            | None => {}
         }
         start = end;
     }

@@ -3,6 +3,7 @@
 use super::coalesce::coalesce;
 use super::facts::{self, Scan, clock, clock::ClockWatch};
 use super::order::{Order, SLACK_NS};
+use super::queues::QueueReader;
 use super::redact::{ArgvMode, redact_exec_record, redact_process};
 use super::ring::Rings;
 use super::samples::{Samples, is_sample};
@@ -15,7 +16,7 @@ use crate::attach::threads::Threads;
 use crate::decode;
 use crate::decode::fact::{self, Fact};
 use slowpod_ebpf::abi::{self, Header, Kind, Tally, flood::Flood, flood::FloodCount, flood::FloodKey};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::time::Duration;
 use zerocopy::IntoBytes;
@@ -47,6 +48,8 @@ pub struct Parts {
     pub counters: Counters,
     /// Every thread's slot.
     pub threads: Threads,
+    /// Waits in run queues.
+    pub queues: QueueReader,
     /// How closely the kernel's programs look.
     pub sampler: Sampler,
     /// What is kept of arguments.
@@ -153,8 +156,14 @@ impl LiveSource {
             let names = symboliser.last_answers(LAST_NAMES);
             self.tell(names);
         }
+        self.read_queues(true);
         self.release(u64::MAX, batch);
         now_ns
+    }
+
+    /// Cgroups of threads that waited long for a CPU since this was last asked.
+    pub fn take_waiters(&mut self) -> BTreeSet<u64> {
+        self.parts.queues.take_waiters()
     }
 
     /// Per ring: most bytes that one drain found waiting, and the ring's size.
@@ -224,8 +233,22 @@ impl LiveSource {
             self.programs_due_ns = until_ns + PROGRAMS_NS;
             self.counted.programs = self.parts.counters.programs();
         }
+        self.read_queues(false);
         self.release(until_ns, batch);
         Ok(until_ns)
+    }
+
+    /// Enters what the counts of waits grew by, if that is due.
+    fn read_queues(&mut self, last: bool) {
+        let LiveSource { parts, order, intake, .. } = self;
+        let ticked = parts.queues.tick(clock::ktime_ns(), last, |record| {
+            if !order.push(record) {
+                intake.garbled += 1;
+            }
+        });
+        if let Err(error) = ticked {
+            tracing::warn!(%error, "waits in run queues are not known for now");
+        }
     }
 
     /// Appends to `batch` what happened up to an instant, like netlink sends as one.

@@ -50,13 +50,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let snapshot = pipeline::answer(&hub.excerpt(&Window::ALL), Window::ALL);
     let view = views::named("findings").ok_or_else(|| Failure::Failed("there is no view findings".into()))?;
     let body = (view.render)(&snapshot, &Query::default());
-    let text = match args.output {
-        Format::Json => body,
-        Format::Table => tables::render(view.name, &body, options::width())
-            .map_err(|error| Failure::Failed(error.to_string()))?
-            .into_bytes(),
-    };
-    options::print(&text)?;
+    options::print(&tables::text(view.name, body, args.output)?)?;
     if args.strict && !completeness::completeness(&snapshot).complete {
         return Err(Failure::Incomplete("data are missing; the completeness block says which".into()));
     }

@@ -2,6 +2,7 @@
 
 pub mod demo;
 pub mod diagnose;
+pub mod filters;
 pub mod flux;
 pub mod live;
 pub mod options;
@@ -37,7 +38,7 @@ pub enum Verb {
     Run(run::Args),
     /// Attach, watch for a while, print ranked findings, leave nothing behind.
     Diagnose(diagnose::Args),
-    /// Attach and write everything that enters to a tape.
+    /// Record into a file: a profile (.pb.gz, .svg, .folded, .txt), or everything that enters (.tape).
     Record(record::Args),
     /// Answer from a tape as a live agent would have.
     Replay(replay::Args),
@@ -55,6 +56,8 @@ pub enum Verb {
     Processes(show::Args),
     /// Ask a running agent who talks netlink.
     Netlink(show::Args),
+    /// Ask a running agent how long threads wait for a CPU, and who runs instead.
+    Sched(show::Args),
     /// Try every probe on this kernel and say how each fares, without starting the agent.
     Probes(probes::Args),
     /// Measure a CNI with hollow pods, without kubelet or cluster.
@@ -83,6 +86,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Pod(args) => show::pod(args),
         Verb::Processes(args) => show::run("processes", args),
         Verb::Netlink(args) => show::run("netlink", args),
+        Verb::Sched(args) => show::run("sched", args),
         Verb::Probes(args) => probes::run(args),
         Verb::Flux(args) => flux::run(*args),
         Verb::Demo(args) => demo::run(args),

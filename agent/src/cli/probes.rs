@@ -32,12 +32,6 @@ pub fn run(args: Args) -> Result<(), Failure> {
     }
     let view = views::named("probes").ok_or_else(|| Failure::Failed("there is no view probes".into()))?;
     let body = (view.render)(&state.finish(0), &Query::default());
-    let text = match args.output {
-        Format::Json => body,
-        Format::Table => tables::render(view.name, &body, options::width())
-            .map_err(|error| Failure::Failed(error.to_string()))?
-            .into_bytes(),
-    };
-    options::print(&text)?;
+    options::print(&tables::text(view.name, body, args.output)?)?;
     tried.outcome
 }

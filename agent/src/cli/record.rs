@@ -1,10 +1,24 @@
-//! `record`: everything that enters, onto a tape.
+//! `record`: what happens from now on, into a file; its suffix says what: a tape of everything, or a profile.
 
+use super::filters::Filters;
 use super::live::{self, Signals, Until};
 use super::{Failure, options};
-use crate::agent;
-use std::path::PathBuf;
-use std::time::Duration;
+use crate::agent::{self, Agent};
+use crate::capture::facts::clock::ktime_ns;
+use crate::client;
+use crate::demand::DEFAULT_HZ;
+use crate::fold::Window;
+use crate::pipeline::answer;
+use crate::views::profiles::{self, Kind, PROFILES, model::Profile, params, svg};
+use crate::views::query::LIMIT_DEFAULT;
+use crate::views::{Query, profiles::Format};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Longest wait, after the window, for its last records and for the names of the stacks in them.
+const LATE_MAX: Duration = Duration::from_secs(1);
+/// What a running agent may take to answer once the window is over.
+const ANSWER_MAX: Duration = Duration::from_secs(60);
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -12,12 +26,36 @@ pub struct Args {
     /// How long to record; Ctrl-C ends it early.
     #[arg(short, long, default_value = "30s", value_parser = options::duration, value_name = "SPAN")]
     duration: Duration,
-    /// The file to write; its suffix says what: `.tape`.
-    #[arg(short, long, value_name = "FILE.tape")]
+    /// The file to write; its suffix says what: .tape, .pb.gz (for `go tool pprof`), .svg (a flame graph), .folded or
+    /// .txt.
+    #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+    /// Kind of profile.
+    #[arg(short, long, default_value = "profile", value_parser = kind, value_name = "KIND")]
+    kind: &'static Kind,
+    /// CPU samples per second.
+    #[arg(long, default_value_t = DEFAULT_HZ)]
+    hz: u32,
+    /// Whose profile.
+    #[command(flatten)]
+    filters: Filters,
+    /// Take the profile from the agent that listens there, instead of attaching.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
     /// How the agent attaches and what it keeps.
     #[command(flatten)]
     attach: super::run::AttachArgs,
+}
+
+fn kind(name: &str) -> Result<&'static Kind, String> {
+    let names: Vec<&str> = PROFILES.iter().map(|kind| kind.name).collect();
+    profiles::named(name).ok_or_else(|| format!("there are: {}", names.join(", ")))
+}
+
+/// What a file is to hold.
+enum Content {
+    Tape,
+    Profile(Format),
 }
 
 /// Records.
@@ -25,12 +63,53 @@ pub struct Args {
 /// # Errors
 /// What attaching or writing gives. A disk that fills up ends the recording; what was written stays readable.
 pub fn run(args: Args) -> Result<(), Failure> {
-    if args.output.extension().is_none_or(|suffix| suffix != "tape") {
-        let shown = args.output.display();
-        return Err(Failure::Usage(format!(
-            "{shown}: the suffix says what to write; this version writes .tape"
-        )));
-    }
+    let format = match (content(&args.output)?, &args.listen) {
+        (Content::Tape, None) => return tape(&args),
+        (Content::Tape, Some(_)) => {
+            let why = "a tape is made by attaching: leave out --listen";
+            return Err(Failure::Usage(why.into()));
+        }
+        (Content::Profile(format), _) => format,
+    };
+    let bytes = match &args.listen {
+        Some(address) => ask(&args, format, address)?,
+        None => format.encode(&watch(&args)?, LIMIT_DEFAULT, svg_style(args.kind)),
+    };
+    let shown = args.output.display();
+    std::fs::write(&args.output, &bytes)
+        .map_err(|error| Failure::Failed(format!("cannot write {shown}: {error}")))?;
+    let what = match format {
+        Format::Pprof => format!("; `go tool pprof {shown}` opens it"),
+        Format::Svg => "; a browser opens it".to_owned(),
+        Format::Folded | Format::Text => String::new(),
+    };
+    eprintln!("wrote {shown} ({} bytes){what}", bytes.len());
+    Ok(())
+}
+
+fn svg_style(kind: &Kind) -> svg::Style {
+    svg::Style { value: kind.default_value, ..svg::Style::default() }
+}
+
+fn content(output: &Path) -> Result<Content, Failure> {
+    let name = output.file_name().unwrap_or_default().to_string_lossy();
+    let of = [
+        (".tape", Content::Tape),
+        (".pb.gz", Content::Profile(Format::Pprof)),
+        (".svg", Content::Profile(Format::Svg)),
+        (".folded", Content::Profile(Format::Folded)),
+        (".txt", Content::Profile(Format::Text)),
+    ];
+    let found = of.into_iter().find(|(suffix, _)| name.ends_with(suffix) && name.len() > suffix.len());
+    found.map(|(_, content)| content).ok_or_else(|| {
+        let shown = output.display();
+        Failure::Usage(format!(
+            "{shown}: the suffix says what to write: .tape, .pb.gz, .svg, .folded or .txt"
+        ))
+    })
+}
+
+fn tape(args: &Args) -> Result<(), Failure> {
     let options = agent::Options { tape: Some(args.output.clone()), ..args.attach.options() };
     let signals = Signals::catch()?;
     let agent = agent::start(options)?;
@@ -41,4 +120,86 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let shown = args.output.display();
     eprintln!("wrote {shown} ({bytes} bytes); `slowpod replay {shown} storms` answers from it");
     Ok(())
+}
+
+/// Attaches, and takes a profile of what happens meanwhile.
+fn watch(args: &Args) -> Result<Profile, Failure> {
+    let query = query(args)?;
+    let options = args.attach.options();
+    let bounds = agent::Options::default().bounds;
+    // The window must not outgrow the recorder.
+    let keep_ns = bounds.keep_ns.max(u64::try_from(args.duration.as_nanos()).unwrap_or(u64::MAX));
+    let options = agent::Options { bounds: crate::capture::recent::Bounds { keep_ns, ..bounds }, ..options };
+    let signals = Signals::catch()?;
+    let agent = agent::start(options)?;
+    live::print_probes(&agent);
+    let hub = agent.hub();
+    let wish = hub.demand().wish(args.hz);
+    let from_ns = ktime_ns();
+    signals.wait(Until::Passed(args.duration), &agent, |_| {});
+    let window = Window { from_ns, until_ns: ktime_ns() };
+    await_records(&agent, window.until_ns);
+    drop(wish);
+    let snapshot = answer(&hub.excerpt(&window), window);
+    agent.stop()?;
+    Ok(profiles::profile(args.kind, &snapshot, &query))
+}
+
+/// Waits until the records up to an instant are in, and some of the time that naming takes.
+fn await_records(agent: &Agent, until_ns: u64) {
+    let begun = Instant::now();
+    let hub = agent.hub();
+    let named_ns = until_ns.saturating_add(u64::try_from(LATE_MAX.as_nanos()).unwrap_or(u64::MAX) / 2);
+    while hub.recorded_until_ns() < named_ns && begun.elapsed() < LATE_MAX && !agent.failed() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn query(args: &Args) -> Result<Query, Failure> {
+    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(args.filters.pairs()).finish();
+    Query::parse(&query, params::PPROF).map_err(|error| Failure::Usage(error.to_string()))
+}
+
+/// Has a running agent take it.
+fn ask(args: &Args, format: Format, address: &str) -> Result<Vec<u8>, Failure> {
+    query(args)?;
+    let seconds = args.duration.as_secs_f64().to_string();
+    let mut pairs: Vec<(&str, String)> = args.filters.pairs().collect();
+    pairs.push(("seconds", seconds.clone()));
+    let path = match format {
+        Format::Pprof | Format::Text => "/debug/pprof/",
+        Format::Svg | Format::Folded => "/flamegraph/",
+    };
+    match format {
+        // As Go's handlers, the agent gives no text of a window that lasts: it is asked for when it is over.
+        Format::Text => {
+            std::thread::sleep(args.duration);
+            pairs.extend([("ago", seconds), ("debug", "1".to_owned())]);
+        }
+        Format::Folded => pairs.extend([("format", "folded".to_owned()), ("hz", args.hz.to_string())]),
+        Format::Pprof | Format::Svg => pairs.push(("hz", args.hz.to_string())),
+    }
+    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+    let path = format!("{path}{}?{query}", args.kind.name);
+    client::get_within(address, &path, args.duration + ANSWER_MAX)
+        .map_err(|error| Failure::Failed(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_suffix_says_what_to_write() {
+        for (name, is_tape) in
+            [("a.tape", true), ("a.pb.gz", false), ("/x/a.b.svg", false), ("a.folded", false)]
+        {
+            let content = content(Path::new(name)).unwrap();
+            assert_eq!(matches!(content, Content::Tape), is_tape, "{name}");
+        }
+        for name in ["a", "a.gz", ".svg", "a.svg/", "a.png", "tape"] {
+            let is_folder = name.ends_with('/');
+            assert_eq!(content(Path::new(name)).is_err(), !is_folder, "{name}");
+        }
+    }
 }

@@ -45,13 +45,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         return Err(Failure::Usage(format!("the view {} needs --query {name}=...", view.name)));
     }
     let (body, damage) = answer(&args.tape, view, &query)?;
-    let text = match args.output {
-        Format::Json => body,
-        Format::Table => tables::render(view.name, &body, options::width())
-            .map_err(|error| Failure::Failed(format!("the answer does not parse: {error}")))?
-            .into_bytes(),
-    };
-    options::print(&text)?;
+    options::print(&tables::text(view.name, body, args.output)?)?;
     match damage {
         Some(damage) if args.strict => Err(Failure::Incomplete(damage)),
         Some(damage) => {

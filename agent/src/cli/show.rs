@@ -1,5 +1,6 @@
-//! `storms`, `findings`, `cni`, `pods`, `pod`, `processes`, `netlink`: ask a running agent, print a table or JSON.
+//! `storms`, `findings`, `cni`, `pods`, `pod`, `processes`, `netlink`, `sched`: ask a running agent, print a table or JSON.
 
+use super::filters::Filters;
 use super::options::{self, Format};
 use super::{Failure, tables};
 use crate::client;
@@ -28,15 +29,9 @@ pub struct Args {
     /// How long ago the window began (look-back).
     #[arg(long, value_name = "SPAN")]
     ago: Option<String>,
-    /// Only this pod, by UID.
-    #[arg(long)]
-    pod: Option<String>,
-    /// Only this process.
-    #[arg(long)]
-    pid: Option<u32>,
-    /// Only processes of this kernel name.
-    #[arg(long)]
-    comm: Option<String>,
+    /// Whose.
+    #[command(flatten)]
+    filters: Filters,
     /// Most rows.
     #[arg(long)]
     limit: Option<u32>,
@@ -98,12 +93,7 @@ fn ask(view: &'static str, own: &[(&str, &str)], args: Args) -> Result<(), Failu
     let path = args.path(views::named(view).expect("a verb asks for a view that there is"), own);
     loop {
         let body = client::get(&args.listen, &path).map_err(|error| Failure::Failed(error.to_string()))?;
-        let text = match args.output {
-            Format::Json => body,
-            Format::Table => tables::render(view, &body, options::width())
-                .map_err(|error| Failure::Failed(format!("the agent's answer does not parse: {error}")))?
-                .into_bytes(),
-        };
+        let text = tables::text(view, body, args.output)?;
         if args.watch && std::io::stdout().is_terminal() && args.output == Format::Table {
             options::print(b"\x1b[H\x1b[2J")?;
         }
@@ -120,12 +110,11 @@ impl Args {
         let more = [
             ("seconds", Some(self.duration.clone())),
             ("ago", self.ago.clone()),
-            ("pod", self.pod.clone()),
-            ("pid", self.pid.map(|pid| pid.to_string())),
-            ("comm", self.comm.clone()),
             ("limit", self.limit.map(|limit| limit.to_string())),
         ];
-        let given = more.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?)));
+        let given = more.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        let given: Vec<_> = given.chain(self.filters.pairs()).collect();
+        let given = given.iter().map(|(name, value)| (*name, value.as_str()));
         view.url(&own.iter().copied().chain(given).collect::<Vec<_>>())
     }
 }

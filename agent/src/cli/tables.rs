@@ -14,14 +14,31 @@ mod pod;
 mod pods;
 mod probes;
 mod processes;
+mod sched;
 mod storms;
 
+use super::Failure;
+use super::options::{self, Format};
 use fields::Fields;
 use grid::wrap;
 use serde_json::Value;
 
 /// Narrowest width that tables are laid out for; below it lines are longer than the terminal.
 const WIDTH_MIN: usize = 60;
+
+/// A view's answer in the format asked for, for the width of the terminal.
+///
+/// # Errors
+/// When it is to be a table and is no JSON.
+pub fn text(view: &str, body: Vec<u8>, format: Format) -> Result<Vec<u8>, Failure> {
+    match format {
+        Format::Json => Ok(body),
+        Format::Table => match render(view, &body, options::width()) {
+            Ok(table) => Ok(table.into_bytes()),
+            Err(error) => Err(Failure::Failed(format!("the answer does not parse: {error}"))),
+        },
+    }
+}
 
 /// A view's answer as text. A view that has no table of its own stays as it is.
 ///
@@ -40,6 +57,7 @@ pub fn render(view: &str, body: &[u8], width: usize) -> Result<String, serde_jso
         "pods" => pods::lines(&answer, width),
         "probes" => probes::lines(&answer, width),
         "processes" => processes::lines(&answer, width),
+        "sched" => sched::lines(&answer, width),
         "storms" => storms::lines(&answer, width),
         _ => return Ok(String::from_utf8_lossy(body).into_owned()),
     };
@@ -106,7 +124,9 @@ mod tests {
 
     #[test]
     fn an_answer_without_its_fields_is_no_panic() {
-        for view in ["cni", "findings", "flux", "netlink", "pod", "pods", "probes", "processes", "storms"] {
+        for view in
+            ["cni", "findings", "flux", "netlink", "pod", "pods", "probes", "processes", "sched", "storms"]
+        {
             for body in [
                 "{}",
                 "[]",
@@ -128,12 +148,15 @@ mod tests {
                 "senders":[{{"name":"{evil}","messages":[{{"message":"{evil}"}}]}}],"summary":"{evil}",
                 "processes":[{{"argv":"{evil}"}}],"failed_execs":[{{"path":"{evil}"}}],
                 "probes":[{{"probe":"{evil}","why":"{evil}"}}],
+                "owners":[{{"held_by":"{evil}","ran_instead":[{{"who":"{evil}"}}]}}],
                 "pods":[{{"pod":"{evil}","pod_uid":"{evil}","state":"{evil}"}}],
                 "starts":[{{"namespace":"{evil}","steps":[{{"what":"exec","of":"{evil}","name":"{evil}",
                 "state":"failed","exit":{{"signal":"{evil}"}}}}]}}],
                 "completeness":{{"degraded":["{evil}"],"lost":{{"{evil}":1}}}}}}"#
         );
-        for view in ["cni", "findings", "flux", "netlink", "pod", "pods", "probes", "processes", "storms"] {
+        for view in
+            ["cni", "findings", "flux", "netlink", "pod", "pods", "probes", "processes", "sched", "storms"]
+        {
             let text = render(view, body.as_bytes(), 80).unwrap();
             assert!(
                 !text.chars().any(|c| (c.is_control() && c != '\n') || c == '\u{202e}'),

@@ -94,8 +94,28 @@ pub enum Fact {
         /// Its start, as in [`abi::Task::start_ns`].
         start_ns: u64,
     },
+    /// A cgroup was held back by its own CPU quota, since the previous such fact about it.
+    Throttled(Throttled),
+    /// Some thread of the node waited for a CPU, since the previous such fact (`/proc/pressure/cpu`).
+    CpuPressure {
+        /// For so long, nanoseconds.
+        some_ns: u64,
+    },
     /// Names for addresses in call stacks.
     Symbols(symbols::Symbols),
+}
+
+/// What a cgroup's `cpu.stat` grew by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Throttled {
+    /// The cgroup, by its id in the hierarchy that tells pods apart.
+    pub cgroup_id: u64,
+    /// Periods of the quota in which it wanted to run (`nr_periods`).
+    pub periods: u64,
+    /// Of these, periods in which it was throttled (`nr_throttled`).
+    pub throttled: u64,
+    /// How long, summed over its CPUs, nanoseconds (`throttled_usec`, in v1 `throttled_time`).
+    pub throttled_ns: u64,
 }
 
 /// The machine and the agent.

@@ -12,13 +12,14 @@ mod flood;
 mod name_list;
 mod netlink;
 pub mod netlink_names;
+pub mod queue;
 pub mod raw_text;
 mod reap;
 pub mod sample;
 
 use slowpod_ebpf::abi::{
     self, Header, Kind, cgroup::CgroupMove, exit::Exit, flood::Flood, netlink::NetlinkError,
-    netlink::NetlinkSend, reap::Reap, spawn::Spawn,
+    netlink::NetlinkSend, queue::Pushed, reap::Reap, spawn::Spawn,
 };
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
@@ -26,6 +27,7 @@ pub use cgroup::Cgroup;
 pub use cni::Cni;
 pub use exec::{Exec, ExecFail};
 pub use fact::Fact;
+pub use queue::RunQueue;
 pub use sample::Sample;
 
 /// Everything that can have happened. Closed: every stage matches it whole.
@@ -57,6 +59,10 @@ pub enum Event<'a> {
     Cni(Box<Cni>),
     /// What a thread did or waited for, with its stacks.
     Sample(Box<Sample>),
+    /// Waits in run queues.
+    RunQueue(Box<RunQueue>),
+    /// Who ran while others waited.
+    Pushed(Pushed),
     /// A fact from outside the kernel.
     Fact(Box<Fact>),
 }
@@ -135,6 +141,8 @@ pub fn event(bytes: &[u8]) -> Result<(Header, Event<'_>), Garbled> {
         Kind::Flood => Event::Flood(Box::new(flood::flood(bytes)?)),
         Kind::Cni => Event::Cni(Box::new(cni::cni(bytes)?)),
         Kind::Sample => Event::Sample(Box::new(sample::sample(bytes)?)),
+        Kind::RunQueue => Event::RunQueue(Box::new(queue::run_queue(bytes)?)),
+        Kind::Pushed => Event::Pushed(queue::pushed(bytes)?),
         Kind::Fact => {
             Event::Fact(Box::new(fact::decode(bytes).map_err(|error| Garbled::Fact(error.to_string()))?))
         }

@@ -11,6 +11,7 @@ pub mod incomplete;
 pub mod netlink_refused;
 pub mod path_search;
 pub mod pod_slow;
+pub mod run_queue;
 pub mod spawn_cost;
 
 use crate::enrich::ProcId;
@@ -40,6 +41,7 @@ pub const FINDINGS: &[&Rule] = &[
     &fork_storm::RULE,
     &spawn_cost::RULE,
     &netlink_refused::RULE,
+    &run_queue::RULE,
     &incomplete::RULE,
 ];
 
@@ -86,6 +88,8 @@ pub enum Subject {
     Daemon(DaemonKey),
     /// A process.
     Process(ProcId),
+    /// A pod or a unit of the host, by one of its cgroups.
+    Owner(u64),
 }
 
 /// A number of a finding.

@@ -34,7 +34,16 @@ pub(super) fn apply(state: &mut State, now_ns: u64, fact: Fact) {
             state.loss.recorder_evicted_records.grow(capture.evicted_records);
             state.loss.recorder_evicted_bytes.grow(capture.evicted_bytes);
         }
-        Fact::Loss { .. } | Fact::Miss { .. } | Fact::Capture(_) => {}
+        Fact::Throttled(throttled) if in_window => state.throttled(&throttled),
+        Fact::CpuPressure { some_ns } if in_window => {
+            state.sched.pressure_ns.get_or_insert(0).grow(some_ns);
+            state.totals.run_queue.pressure_ns.grow(some_ns);
+        }
+        Fact::Loss { .. }
+        | Fact::Miss { .. }
+        | Fact::Capture(_)
+        | Fact::Throttled(_)
+        | Fact::CpuPressure { .. } => {}
         Fact::GenlFamily { id, name } => {
             state.genl.insert(id, text::safe(name.as_bytes(), FAMILY_TEXT_BYTES).into_owned());
         }

@@ -16,6 +16,7 @@ mod nameless;
 pub mod netlink;
 pub mod pods;
 pub mod profile;
+pub mod sched;
 mod sends;
 pub mod sent;
 pub mod spawned;
@@ -53,6 +54,8 @@ pub struct Limits {
     pub pods_max: usize,
     /// Rows kept of each table that a profile is made from: samples, spawned children, netlink sends.
     pub profile_rows_max: usize,
+    /// Cells kept of run-queue waits by process over time; 0 = of run queues only the totals.
+    pub sched_cells_max: usize,
     /// Stacks kept. The live state keeps twice as many as the kernel remembers to have sent, so that it never lacks
     /// one that is not sent again.
     pub stacks_max: usize,
@@ -66,17 +69,19 @@ impl Limits {
         cni_calls_max: 1_024,
         pods_max: 512,
         profile_rows_max: 0,
+        sched_cells_max: 0,
         stacks_max: 2 * STACKS_MAX as usize,
     };
     /// For answering one query: every child of a 5,000-spawn storm with room to spare, and ten minutes of a
-    /// daemon that resyncs every second; every plugin of a thousand pods' starts and ends; and the profile of
-    /// a minute on 16 busy CPUs.
+    /// daemon that resyncs every second; every plugin of a thousand pods' starts and ends; the profile of a minute on 16
+    /// busy CPUs; and the waits of 500 processes in each of 128 slots of time.
     pub const WINDOW: Limits = Limits {
         ended_max: 16_384,
         loops_max: 640,
         cni_calls_max: 8_192,
         pods_max: 4_096,
         profile_rows_max: 65_536,
+        sched_cells_max: 65_536,
         stacks_max: 32_768,
     };
 }
@@ -174,6 +179,8 @@ pub struct State {
     pub stacks: Stacks,
     /// Where threads spent their time, by stack, in the window.
     pub profile: profile::Profile,
+    /// Run queues, in the window.
+    pub sched: sched::Sched,
     /// Names for their frames.
     pub symbols: Symbols,
     /// Sums since the start, for metrics.
@@ -211,6 +218,7 @@ impl State {
             counts: Counts::default(),
             stacks: Stacks::new(limits.stacks_max),
             profile: profile::Profile::new(limits.profile_rows_max),
+            sched: sched::Sched::new(limits.sched_cells_max),
             symbols: Symbols::default(),
             totals: Totals::default(),
             loss: Loss::default(),
@@ -263,6 +271,8 @@ impl State {
             Event::Flood(flood) => self.flood(&flood),
             Event::Cni(cni) => self.cni(&cni),
             Event::Sample(sample) => self.sample(&sample),
+            Event::RunQueue(waits) => self.run_queue(&waits),
+            Event::Pushed(pushed) => self.pushed(&pushed),
             Event::Fact(fact) => self.fact(now_ns, *fact),
         }
     }
@@ -280,6 +290,7 @@ impl State {
             profile,
             sent,
             spawned,
+            sched,
             cni,
             pods,
             ..
@@ -296,6 +307,8 @@ impl State {
         loss.evict("profile_rows", profile.merged);
         loss.evict("spawned_rows", spawned.merged);
         loss.evict("sent_rows", sent.merged);
+        loss.evict("sched_rows", sched.evicted);
+        loss.evict("sched_cells", sched.heat.evicted);
         loss.evict("cni_calls", cni.evicted);
         loss.evict("cni_sandboxes", cni.sandboxes.evicted);
         loss.evict("pods", pods.evicted);

@@ -5,6 +5,7 @@
 use super::cni::Call;
 use super::grow::Grow;
 use super::pods::phases::{Measured, Phase};
+use super::sched::waits::Waits;
 use slowpod_ebpf::abi::split::Split;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -97,6 +98,8 @@ pub struct Totals {
     pub loops: Table<Durations>,
     /// CNI calls and sandboxes.
     pub cni: CniTotals,
+    /// Waits in run queues.
+    pub run_queue: RunQueueTotals,
     /// Starts of pods.
     pub pods: PodTotals,
 }
@@ -129,6 +132,19 @@ pub struct CniTotals {
     pub failed: Table<u64>,
     /// From a sandbox's first attempt's start to its first success's end.
     pub network_ready: Durations,
+}
+
+/// Run queues since the start.
+#[derive(Clone, Debug, Default)]
+pub struct RunQueueTotals {
+    /// The node.
+    pub node: Waits,
+    /// Pods, by (namespace, name).
+    pub pods: Table<Waits>,
+    /// How long pods were held back by their own CPU quota, by (namespace, name).
+    pub throttled_ns: Table<u64>,
+    /// Time in which some thread waited for a CPU, by the kernel's pressure accounting.
+    pub pressure_ns: u64,
 }
 
 impl CniTotals {

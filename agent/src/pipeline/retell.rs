@@ -41,7 +41,11 @@ impl Retell {
                     let ids = prefix::<Spawn>(record).map(|(row, _)| [row.user_stack, row.kernel_stack]);
                     used.extend(ids.into_iter().flatten());
                 }
-                Some(Kind::Fact) if fact::symbols::is_symbols(record) => {
+                Some(Kind::Fact) => {
+                    if !fact::symbols::is_symbols(record) {
+                        out.extend_from_slice(record);
+                        continue;
+                    }
                     // Its numbers mean something only beside those told before: told anew, below.
                     if let Ok((_, Event::Fact(fact))) = decode::event(record)
                         && let Fact::Symbols(symbols) = *fact
@@ -51,7 +55,21 @@ impl Retell {
                     }
                     continue;
                 }
-                _ => {}
+                Some(
+                    Kind::Exec
+                    | Kind::ExecFail
+                    | Kind::Exit
+                    | Kind::Reap
+                    | Kind::NetlinkSend
+                    | Kind::NetlinkError
+                    | Kind::Cgroup
+                    | Kind::CgroupMove
+                    | Kind::Flood
+                    | Kind::Cni
+                    | Kind::RunQueue
+                    | Kind::Pushed,
+                )
+                | None => {}
             }
             out.extend_from_slice(record);
         }

@@ -146,6 +146,19 @@ impl IdentityBlock {
         }
     }
 
+    /// The owner that a cgroup names, without saying which container it is.
+    pub fn owner(state: &State, cgroup_id: u64) -> Self {
+        match IdentityBlock::of(state, cgroup_id) {
+            IdentityBlock::Pod { pod_uid, qos, runtime, via, .. } => {
+                IdentityBlock::Pod { pod_uid, container_id: None, qos, runtime, via }
+            }
+            IdentityBlock::Host { unit, .. } => {
+                IdentityBlock::Host { unit, container_id: None, runtime: None }
+            }
+            IdentityBlock::Unknown => IdentityBlock::Unknown,
+        }
+    }
+
     /// Who a cgroup belongs to.
     pub fn of(state: &State, cgroup_id: u64) -> Self {
         let identity = state.cgroups.identity(cgroup_id);

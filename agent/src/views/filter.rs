@@ -5,6 +5,7 @@ use crate::enrich::cni::{CniWork, PodArgs};
 use crate::enrich::{ProcId, processes::Process};
 use crate::fold::cni::Call;
 use crate::fold::daemons::{Daemon, DaemonKey, key_of};
+use crate::fold::sched::{Row, Who};
 use crate::fold::{Sender, State};
 
 /// The filters of one query over one state.
@@ -62,6 +63,20 @@ impl<'a> Filter<'a> {
             && self.cgroup(key.cgroup_id)
     }
 
+    /// Whether waits pass. Processes without a row of their own have no pid and no name.
+    pub fn waits(&self, row: &Row) -> bool {
+        let named = match row.who {
+            Who::Process(id) => {
+                self.query.pid.is_none_or(|pid| pid == id.tgid)
+                    && self.query.comm.as_deref().is_none_or(|comm| {
+                        self.state.processes.get(id).is_some_and(|process| *process.comm == *comm)
+                    })
+            }
+            Who::ShortLived | Who::KernelThreads => self.query.pid.is_none() && self.query.comm.is_none(),
+        };
+        named && self.cgroup(row.cgroup_id)
+    }
+
     /// Whether a netlink sender passes: children go by their daemon.
     pub fn sender(&self, sender: &Sender) -> bool {
         match sender {
@@ -77,7 +92,8 @@ impl<'a> Filter<'a> {
         self.state.processes.get(id).map_or(self.is_empty(), |process| self.process(process))
     }
 
-    fn cgroup(&self, cgroup_id: u64) -> bool {
+    /// Whether a cgroup passes, whatever is asked of its processes.
+    pub fn cgroup(&self, cgroup_id: u64) -> bool {
         let identity = self.state.cgroups.identity(cgroup_id);
         self.owned(identity.pod().map(|pod| pod.uid.as_str()), identity.container_id())
             && self.below(cgroup_id)

@@ -6,6 +6,7 @@ use crate::findings::human::{duration, many};
 use crate::findings::{self, Evidence, FINDINGS, Finding, Number, Severity, Subject};
 use crate::fold::Snapshot;
 use crate::fold::grow::total;
+use crate::fold::sched::{self, Who};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -87,6 +88,9 @@ fn passes(filter: &Filter<'_>, snapshot: &Snapshot, subject: &Subject) -> bool {
             Some(daemon) => filter.daemon(key, daemon),
             None => filter.is_empty(),
         },
+        Subject::Owner(cgroup_id) => {
+            filter.waits(&sched::Row { cgroup_id: *cgroup_id, who: Who::ShortLived })
+        }
         Subject::Process(id) => {
             state.processes.get(*id).map_or(filter.is_empty(), |process| filter.process(process))
         }

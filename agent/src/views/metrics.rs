@@ -136,6 +136,15 @@ pub const METRICS: &[Metric] = &[
     metric("slowpod_netlink_refused_total", Counter, &["sender", "message"],
         "Netlink requests that the kernel answered with an error.", work::netlink_refused),
 
+    metric("slowpod_run_queue_wait_seconds", Histogram, &[],
+        "How long threads that were ready waited for a CPU, one wait per switch to a thread.", work::run_queue),
+    metric("slowpod_pod_run_queue_wait_seconds", Histogram, &["namespace", "pod"],
+        "The same for the threads of a pod.", work::pod_run_queue),
+    metric("slowpod_pod_cpu_throttled_seconds_total", Counter, &["namespace", "pod"],
+        "How long a pod's own CPU quota withheld CPUs from it, all of them together.", work::pod_throttled),
+    metric("slowpod_cpu_pressure_seconds_total", Counter, &[],
+        "Time in which some thread of the node waited for a CPU, by the kernel's pressure accounting.", work::cpu_pressure),
+
     metric("slowpod_records_received_total", Counter, &["kind"],
         "Records that came in.", agent::received),
     metric("slowpod_records_lost_total", Counter, &["kind", "reason"],

@@ -22,6 +22,8 @@ pub mod probes;
 pub mod processes;
 pub mod profiles;
 pub mod query;
+pub mod sched;
+pub mod sched_heatmap;
 pub mod storms;
 
 use crate::fold::Snapshot;
@@ -82,6 +84,8 @@ pub const VIEWS: &[&View] = &[
     &pod::VIEW,
     &processes::VIEW,
     &netlink::VIEW,
+    &sched::VIEW,
+    &sched_heatmap::VIEW,
     &probes::VIEW,
 ];
 

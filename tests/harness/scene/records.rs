@@ -1,7 +1,7 @@
 //! Happenings to records. In: the words of a line. Out: the bytes that the kernel or the scan would send.
 
 use super::words::Words;
-use super::{asides, names};
+use super::{asides, names, queues};
 use slowpod::decode::fact::{self, Fact};
 use slowpod_ebpf::abi::{COMM_BYTES, Header, Kind, Task, exec, exit, reap, spawn, split};
 use std::collections::HashMap;
@@ -61,6 +61,8 @@ impl Cast {
             "refuse" => self.refuse(words, now_ns),
             "flood" => self.flood(words, now_ns),
             "stack" => self.stack(words, now_ns),
+            "waits" => self.waits(words, now_ns),
+            "pushed" => queues::pushed(words, now_ns),
             "sample" => self.sample(words, now_ns),
             "fact" => {
                 let json = words.bytes("JSON")?;

@@ -1,23 +1,53 @@
-//! The agent as one static program, which needs nothing of the machine it runs on, and what it is asked to do there.
+//! The programs that run inside a guest, and what they are linked with. In: this workspace. Out: files by their path
+//! inside, from this machine's own debug build: what the tests have built already.
 
 use crate::sh;
 use anyhow::bail;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// A target given by name keeps these flags from build scripts and macros, which cannot be static.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// A file for the guest: its path inside, and where it lies here.
+pub(super) type File = (String, PathBuf);
 
-/// What is asked of the agent inside each kernel: which rungs it gets, and whether it sees an exec storm to its end.
-pub(super) const SMOKE: &[&str] = &["uname -r", "slowpod probes -o json"];
+/// The agent and the tests' workloads, which keep their own account.
+const PROGRAMS: [&str; 2] = ["slowpod", "workload"];
 
-/// Builds it and returns where it lies.
-pub(super) fn build() -> anyhow::Result<PathBuf> {
-    let mut build = sh::cargo(&["build", "--workspace", "--bin", "slowpod", "--target", TARGET]);
-    build.env("RUSTFLAGS", "-C target-feature=+crt-static -C strip=debuginfo");
-    sh::run(&mut build)?;
-    let binary = sh::target_dir().join(TARGET).join("debug/slowpod");
-    if !binary.is_file() {
-        bail!("cargo built no {}", binary.display());
+/// Builds both, and finds their libraries.
+pub(super) fn build() -> anyhow::Result<Vec<File>> {
+    sh::run(&mut sh::cargo(&["build", "--workspace", "--bins"]))?;
+    let mut files: Vec<File> = Vec::new();
+    for name in PROGRAMS {
+        let program = sh::target_dir().join("debug").join(name);
+        if !program.is_file() {
+            bail!("cargo built no {}", program.display());
+        }
+        files.extend(libraries(&program)?);
+        files.push((format!("bin/{name}"), program));
     }
-    Ok(binary)
+    files.sort();
+    files.dedup();
+    Ok(files)
+}
+
+/// The libraries a program is loaded with, the loader among them, each to be put where it lies here.
+fn libraries(program: &Path) -> anyhow::Result<Vec<File>> {
+    let listed = sh::read(std::process::Command::new("ldd").arg(program))?;
+    let files: Vec<File> = paths(&listed).map(|path| (path[1..].to_owned(), path.into())).collect();
+    Ok(files)
+}
+
+/// The paths in what ldd prints: `libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x7f…)`, `/lib64/ld… (0x7f…)`.
+fn paths(listed: &str) -> impl Iterator<Item = &str> {
+    listed.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_are_read_from_what_ldd_prints() {
+        let listed =
+            "\tlinux-vdso.so.1 (0x7ff)\n\tlibc.so.6 => /lib/x/libc.so.6 (0x7f)\n\t/lib64/ld.so.2 (0x7f)\n";
+        assert_eq!(paths(listed).collect::<Vec<_>>(), ["/lib/x/libc.so.6", "/lib64/ld.so.2"]);
+    }
 }

@@ -1,15 +1,17 @@
 //! One boot: a kernel, an initial root file system made for it, and what came back over the serial line.
 
+use super::agent::File;
 use super::initramfs::Archive;
 use super::packages::Qemu;
 use crate::sh;
 use anyhow::{Context, bail};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// An emulated boot takes 4 to 12 s on two quiet cores, a loaded machine several times that.
-const MAX_BOOT: Duration = Duration::from_secs(240);
+/// Boot and smoke test take 30 s to a minute when emulated on two quiet cores, on a loaded machine several times that.
+const MAX_BOOT: Duration = Duration::from_secs(600);
 /// Room for the archive, the agent and its maps.
 const MEMORY_MB: &str = "1024";
 /// Lines of the kernel's own log that are shown when a boot fails.
@@ -34,7 +36,7 @@ pub(super) fn boot(
     qemu: &Qemu,
     image: &Path,
     busybox: &Path,
-    files: &[(&str, &Path)],
+    files: &[File],
     commands: &[&str],
 ) -> anyhow::Result<Vec<Ran>> {
     let work = sh::target_dir().join("kernels");
@@ -81,13 +83,20 @@ fn wait(mut command: Command) -> anyhow::Result<bool> {
     Ok(false)
 }
 
-fn initial_files(busybox: &Path, files: &[(&str, &Path)], commands: &[&str]) -> anyhow::Result<Vec<u8>> {
+fn initial_files(busybox: &Path, files: &[File], commands: &[&str]) -> anyhow::Result<Vec<u8>> {
     let read = |path: &Path| std::fs::read(path).with_context(|| format!("reading {}", path.display()));
     let mut archive = Archive::default();
     for directory in ["bin", "dev", "proc", "sys", "tmp", "run", "etc"] {
         archive.directory(directory);
     }
     archive.executable("bin/busybox", &read(busybox)?);
+    let folders: BTreeSet<&Path> =
+        files.iter().flat_map(|(inside, _)| Path::new(inside).ancestors().skip(1)).collect();
+    for folder in
+        folders.iter().filter(|folder| !folder.as_os_str().is_empty() && **folder != Path::new("bin"))
+    {
+        archive.directory(&folder.to_string_lossy());
+    }
     for (inside, here) in files {
         archive.executable(inside, &read(here)?);
     }

@@ -1,5 +1,5 @@
-//! `cargo xtask kernels`: slowpod on kernels other than this machine's. In: Debian's packaged kernels, a static agent,
-//! commands. Out: what the commands said inside each kernel, and whether they succeeded.
+//! `cargo xtask kernels`: slowpod on kernels other than this machine's. In: Debian's packaged kernels, the agent, the
+//! tests' workloads. Out: whether each kernel gives the rungs it should, and the agent sees a storm to its end there.
 //!
 //! Some rungs of the hook ladder can be tried in no other way: a development machine's kernel may refuse trampolines
 //! or have no kprobes, and has one layout of `task_struct`.
@@ -8,9 +8,9 @@ mod agent;
 mod guest;
 mod initramfs;
 mod packages;
+mod smoke;
 
 use anyhow::{Context, bail};
-use std::path::PathBuf;
 use std::time::Instant;
 
 /// Options of `cargo xtask kernels`.
@@ -19,15 +19,16 @@ pub(crate) struct Options {
     /// Boot these kernels only (5.10, 6.1, 6.12, 7.x); all of them when not given.
     #[arg(long)]
     kernel: Vec<String>,
-    /// A static program to put at /bin/slowpod instead of building the agent.
-    #[arg(long, conflicts_with = "bare")]
-    binary: Option<PathBuf>,
-    /// Boot with BusyBox alone.
-    #[arg(long, requires = "command")]
-    bare: bool,
-    /// Run this shell command inside instead of the agent's smoke test.
+    /// Run this shell command inside, and print what it says, instead of the smoke test.
     #[arg(long)]
     command: Vec<String>,
+}
+
+impl Options {
+    /// The smoke test in these kernels.
+    pub(crate) fn smoke(kernels: &[&str]) -> Options {
+        Options { kernel: kernels.iter().map(|name| (*name).to_owned()).collect(), command: Vec::new() }
+    }
 }
 
 /// Boots each kernel and runs the commands inside.
@@ -43,36 +44,47 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
         let names: Vec<_> = packages::KERNELS.iter().map(|kernel| kernel.name).collect();
         bail!("no such kernel; there are: {}", names.join(", "));
     }
-    let binary = match options.binary {
-        None if options.bare => None,
-        None => Some(agent::build()?),
-        given => given,
-    };
     let commands: Vec<&str> = match options.command.is_empty() {
-        true => agent::SMOKE.to_vec(),
+        true => smoke::COMMANDS.to_vec(),
         false => options.command.iter().map(String::as_str).collect(),
     };
+    let files = agent::build()?;
     let busybox = packages::busybox()?;
     let mut failed = Vec::new();
     for kernel in kernels {
         let qemu = packages::qemu(kernel)?;
         let image = packages::image(kernel)?;
-        let files: Vec<_> = binary.iter().map(|binary| ("bin/slowpod", binary.as_path())).collect();
         let started = Instant::now();
         let ran = guest::boot(&qemu, &image, &busybox, &files, &commands)
             .with_context(|| format!("kernel {}", kernel.name))?;
-        let booted = started.elapsed().as_secs_f64();
-        println!("\n== kernel {} ({}), {booted:.1} s", kernel.name, image.display());
-        for ran in &ran {
-            println!("$ {}\n{}", ran.command, ran.output.trim_end());
-            if ran.exit != 0 {
-                println!("exit code {}", ran.exit);
-                failed.push(format!("{} on {}", ran.command, kernel.name));
-            }
+        println!(
+            "\n== kernel {} ({}), {:.1} s",
+            kernel.name,
+            image.display(),
+            started.elapsed().as_secs_f64()
+        );
+        let judged = match options.command.is_empty() {
+            true => smoke::judge(kernel, &ran),
+            false => shown(&ran),
+        };
+        if let Err(error) = judged {
+            println!("{error:#}");
+            failed.push(kernel.name);
         }
     }
     if failed.is_empty() {
         return Ok(());
     }
-    bail!("failed: {}", failed.join("; "))
+    bail!("failed on {}", failed.join(", "))
+}
+
+/// Prints what the user's own commands said.
+fn shown(ran: &[guest::Ran]) -> anyhow::Result<()> {
+    for ran in ran {
+        println!("$ {}\n{}", ran.command, ran.output.trim_end());
+    }
+    match ran.iter().find(|ran| ran.exit != 0) {
+        Some(ran) => bail!("exit code {} of {:?}", ran.exit, ran.command),
+        None => Ok(()),
+    }
 }

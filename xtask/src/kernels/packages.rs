@@ -18,7 +18,14 @@ pub(super) struct Kernel {
     after: &'static str,
     /// Bookworm's QEMU 7.2 corrupts guests from 6.12 on when it emulates (random oopses in 2 boots of 5).
     needs_newer_qemu: bool,
+    /// Probes it cannot have.
+    pub(super) without: &'static [&'static str],
+    /// The rung by which netlink sends are seen, if they are.
+    pub(super) netlink_rung: &'static str,
 }
+
+/// On Debian's kernels with their trampolines.
+const NETLINK_BEST: &str = "fentry and fexit of netlink_sendmsg";
 
 /// Kernels of the matrix: the oldest Debian still mends, two in wide use, and the newest there is.
 pub(super) const KERNELS: &[Kernel] = &[
@@ -28,6 +35,9 @@ pub(super) const KERNELS: &[Kernel] = &[
         before: "linux-image-5.10.0-",
         after: "-cloud-amd64",
         needs_newer_qemu: false,
+        // No `bpf_get_current_task_btf` (5.11).
+        without: &["reap", "exec_fail", "clone_enter", "netlink_send", "netlink_error", "sample"],
+        netlink_rung: "",
     },
     Kernel {
         name: "6.1",
@@ -35,6 +45,9 @@ pub(super) const KERNELS: &[Kernel] = &[
         before: "linux-image-6.1.0-",
         after: "-cloud-amd64",
         needs_newer_qemu: false,
+        // No `sock_recv_length` (6.3).
+        without: &["netlink_error"],
+        netlink_rung: NETLINK_BEST,
     },
     Kernel {
         name: "6.12",
@@ -42,6 +55,8 @@ pub(super) const KERNELS: &[Kernel] = &[
         before: "linux-image-6.12.",
         after: "-cloud-amd64",
         needs_newer_qemu: true,
+        without: &[],
+        netlink_rung: NETLINK_BEST,
     },
     Kernel {
         name: "7.x",
@@ -49,6 +64,8 @@ pub(super) const KERNELS: &[Kernel] = &[
         before: "linux-binary-7.",
         after: "-cloud-amd64",
         needs_newer_qemu: true,
+        without: &[],
+        netlink_rung: NETLINK_BEST,
     },
 ];
 

@@ -12,6 +12,13 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
+    /// Adds another's.
+    pub(crate) fn add(&mut self, other: &Counts) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.ignored += other.ignored;
+    }
+
     /// Adds what one line of output says, if it is a closing line such as
     /// `test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.02s`.
     pub(crate) fn read(&mut self, line: &str) {

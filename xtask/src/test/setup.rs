@@ -30,6 +30,8 @@ const NEEDS: &[Need] = &[
     // The image of the pods is one static program.
     Need { program: "cc", package: "gcc", tiers: &["node"] },
     Need { program: "prometheus", package: "prometheus", tiers: &["kernel", "dashboards"] },
+    Need { program: "qemu-system-x86_64", package: "qemu-system-x86", tiers: &["kernels"] },
+    Need { program: "busybox", package: "busybox-static", tiers: &["kernels"] },
     Need { program: "promtool", package: "prometheus", tiers: &["dashboards"] },
 ];
 
@@ -64,10 +66,10 @@ pub(crate) fn lacking(tier: &str) -> Option<String> {
         .then(|| format!("no {} here: apt-get install {}", programs.join(", "), packages.join(" ")))
 }
 
-/// Whether a tier runs against the live kernel. Every tier does that is not known to need no privilege, so a new
+/// Whether a tier runs against this machine's kernel. Every tier does that is not known to need no privilege, so a new
 /// one is never run in the wrong way unnoticed.
 pub(crate) fn is_live(tier: &str) -> bool {
-    !["checks", "unit", "replay", "web"].contains(&tier)
+    !["checks", "unit", "replay", "web", "kernels"].contains(&tier)
 }
 
 /// Runs `apt-get install`, with one `apt-get update` before.
@@ -120,7 +122,7 @@ mod tests {
     #[test]
     fn a_tier_nobody_told_us_about_counts_as_live() {
         assert!(is_live("kernel") && is_live("some_new_tier"));
-        assert!(!is_live("unit") && !is_live("replay"));
+        assert!(!is_live("unit") && !is_live("replay") && !is_live("kernels"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::libtest::Counts;
 use super::setup;
-use crate::{sh, tidy};
+use crate::{kernels, sh, tidy};
 use anyhow::Context;
 use std::path::PathBuf;
 
@@ -19,6 +19,11 @@ pub(super) struct How {
     pub(super) rebuilt_object: bool,
 }
 
+/// The tier that runs the agent inside another kernel than this machine's, and which: one with rungs that
+/// development machines' kernels refuse. `cargo xtask kernels` runs all.
+const KERNELS_TIER: &str = "kernels";
+const KERNELS: &[&str] = &["6.1"];
+
 /// The order of the tiers that have their own target in tests/Cargo.toml, cheapest first. Others come after them.
 const ORDER: [&str; 5] = ["replay", "web", "kernel", "node", "dashboards"];
 
@@ -29,7 +34,8 @@ pub(super) fn all() -> anyhow::Result<Vec<String>> {
     let metadata: serde_json::Value = serde_json::from_str(&metadata).context("cargo metadata")?;
     let mut targets = test_targets(&metadata);
     targets.sort_by_key(|name| ORDER.iter().position(|known| known == name).unwrap_or(ORDER.len()));
-    Ok(["checks", "unit"].map(str::to_owned).into_iter().chain(targets).collect())
+    let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    Ok([own(&["checks", "unit"]), targets, own(&[KERNELS_TIER])].concat())
 }
 
 /// Names of the test targets of package `slowpod-tests`.
@@ -54,11 +60,10 @@ pub(super) fn run(tier: &str, how: How) -> anyhow::Result<Counts> {
             // Documentation examples are built by another tool and so need a run of their own.
             let mut counts = cargo_test(&["--lib", "--bins"], &[], &[])?;
             let examples = cargo_test(&["--doc"], &[], &[])?;
-            counts.passed += examples.passed;
-            counts.failed += examples.failed;
-            counts.ignored += examples.ignored;
+            counts.add(&examples);
             Ok(counts)
         }
+        KERNELS_TIER => Ok(as_one_test(KERNELS_TIER, kernels::run(kernels::Options::smoke(KERNELS)))),
         live if setup::is_live(live) => {
             sh::run(&mut sh::cargo(&["build", "--workspace", "--bins"]))?;
             // One at a time: the tests share one kernel, and some of them load it to its limits.
@@ -86,15 +91,20 @@ fn checks(install: bool) -> anyhow::Result<Counts> {
     ];
     let mut counts = Counts::default();
     for (name, result) in results {
-        match result {
-            Ok(()) => counts.passed += 1,
-            Err(error) => {
-                eprintln!("{name}: {error:#}");
-                counts.failed += 1;
-            }
-        }
+        counts.add(&as_one_test(name, result));
     }
     Ok(counts)
+}
+
+/// Something that succeeds or fails as a whole.
+fn as_one_test(name: &str, result: anyhow::Result<()>) -> Counts {
+    match result {
+        Ok(()) => Counts { passed: 1, ..Counts::default() },
+        Err(error) => {
+            eprintln!("{name}: {error:#}");
+            Counts { failed: 1, ..Counts::default() }
+        }
+    }
 }
 
 /// `cargo test` over the whole workspace, so that every tier is built with the same features and nothing is built

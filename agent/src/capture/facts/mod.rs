@@ -6,6 +6,7 @@ pub mod clock;
 pub mod genl;
 pub mod node;
 pub mod proc;
+pub mod quota;
 
 use crate::decode::fact::{Fact, Process};
 use crate::decode::raw_text::RawText;

@@ -2,6 +2,9 @@
 //!
 //! The live loop never waits for it: what finds the queue full is not named, and counted. It is not waited for at
 //! the end either, but for as long as the caller says: a file system may take its time.
+//!
+//! A node whose CPUs are sampled has many new stacks at times, of whatever happens to run. Those that spawns name go
+//! first: a spawn is told once, a sample's stack comes again.
 
 use super::lately::{Lately, Origin};
 use super::resolver::{Resolver, World};
@@ -9,6 +12,7 @@ use crate::decode::fact::Fact;
 use crate::decode::fact::symbols::Symbols;
 use crate::decode::{self, Event, Stack};
 use slowpod_ebpf::abi::Kind;
+use std::collections::{BTreeSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
@@ -17,6 +21,13 @@ use std::time::{Duration, Instant};
 const QUEUE_STACKS: usize = 2_048;
 /// Answers waiting to be taken; the thread waits when there are more, and the queue takes up the rest.
 const QUEUE_ANSWERS: usize = 1_024;
+
+/// Stacks seen lately that a spawn may name: its record follows theirs in the ring.
+const LATE_STACKS: usize = 256;
+/// Stacks of spawns waiting at most.
+const QUEUE_URGENT: usize = 512;
+/// Urgent stacks remembered as looked at, so that they are not looked at again when their turn in the other queue comes.
+const ANSWERED_MAX: usize = 4_096;
 
 /// Without new stacks for so long, debug information is let go.
 const REST_AFTER: Duration = Duration::from_secs(10);
@@ -56,6 +67,8 @@ pub struct Counts {
 #[derive(Debug)]
 pub struct Symboliser {
     stacks: SyncSender<(Stack, Origin)>,
+    urgent: SyncSender<(Stack, Origin)>,
+    late: VecDeque<Stack>,
     lately: Lately,
     answers: Receiver<Answer>,
     counts: Counts,
@@ -76,23 +89,52 @@ impl Symboliser {
     /// When the system has no thread for us.
     pub fn start(world: World) -> std::io::Result<Self> {
         let (stacks, queue) = sync_channel(QUEUE_STACKS);
+        let (urgent, urgently) = sync_channel(QUEUE_URGENT);
         let (out, answers) = sync_channel(QUEUE_ANSWERS);
         let thread = std::thread::Builder::new().name("slowpod-symbols".into());
-        thread.spawn(move || run(Resolver::new(world), &queue, &out))?;
-        Ok(Symboliser { stacks, lately: Lately::default(), answers, counts: Counts::default(), dropped: 0 })
+        thread.spawn(move || run(Resolver::new(world), &Queues { queue, urgently }, &out))?;
+        Ok(Symboliser {
+            stacks,
+            urgent,
+            late: VecDeque::new(),
+            lately: Lately::default(),
+            answers,
+            counts: Counts::default(),
+            dropped: 0,
+        })
     }
 
     /// Shows it a record as it came from the kernel; stacks, spawns and execs matter to it. Never waits.
     pub fn see(&mut self, record: &[u8]) {
         let Ok(header) = decode::header(record) else { return };
         let is = |kind: Kind| header.kind == kind as u32;
-        if is(Kind::Spawn) || is(Kind::Exec) {
+        if !(is(Kind::Spawn) || is(Kind::Exec) || is(Kind::Stack)) {
+            return;
+        }
+        if !is(Kind::Stack) {
             self.lately.see(record);
         }
-        if is(Kind::Stack)
-            && let Ok((_, Event::Stack(stack))) = decode::event(record)
-        {
-            self.ask(stack);
+        match decode::event(record) {
+            Ok((_, Event::Stack(stack))) => {
+                if self.late.len() >= LATE_STACKS {
+                    self.late.pop_front();
+                }
+                self.late.push_back(stack.clone());
+                self.ask(stack);
+            }
+            Ok((_, Event::Spawn(spawn))) if spawn.user_stack != 0 => self.hurry(spawn.user_stack),
+            Ok(_) | Err(_) => {}
+        }
+    }
+
+    /// Asks about a stack of a spawn before all others, if it is new. Never waits.
+    fn hurry(&mut self, id: u64) {
+        let Some(at) = self.late.iter().rposition(|stack| stack.fixed.id == id) else { return };
+        let Some(stack) = self.late.remove(at) else { return };
+        let origin = self.lately.of(&stack.fixed.task);
+        // One that finds no place is in the other queue.
+        if self.urgent.try_send((stack, origin)).is_ok() {
+            self.counts.asked += 1;
         }
     }
 
@@ -145,13 +187,56 @@ impl Symboliser {
     }
 }
 
+/// What waits to be named.
+struct Queues {
+    queue: Receiver<(Stack, Origin)>,
+    urgently: Receiver<(Stack, Origin)>,
+}
+
+impl Queues {
+    /// The next stack, and whether it is urgent. What is urgent is in the other queue as well, or that is full: so it is enough to wait there.
+    fn next(&self, rested: bool) -> Result<(Stack, Origin, bool), RecvTimeoutError> {
+        if let Ok((stack, origin)) = self.urgently.try_recv() {
+            return Ok((stack, origin, true));
+        }
+        let next =
+            if rested { self.queue.recv().map_err(Into::into) } else { self.queue.recv_timeout(REST_AFTER) };
+        next.map(|(stack, origin)| (stack, origin, false))
+    }
+}
+
+/// Urgent stacks that were looked at, and are still in the other queue.
+#[derive(Default)]
+struct Answered {
+    known: BTreeSet<u64>,
+    order: VecDeque<u64>,
+}
+
+impl Answered {
+    /// Whether it was. It is then forgotten: a stack that the kernel sends again is to be named again.
+    fn has(&mut self, id: u64) -> bool {
+        self.known.remove(&id)
+    }
+
+    fn put(&mut self, id: u64) {
+        self.known.insert(id);
+        self.order.push_back(id);
+        if self.order.len() > ANSWERED_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+}
+
 /// The thread: until nobody asks any more.
-fn run(mut resolver: Resolver, queue: &Receiver<(Stack, Origin)>, out: &SyncSender<Answer>) {
-    let mut faults = 0;
+fn run(mut resolver: Resolver, queues: &Queues, out: &SyncSender<Answer>) {
+    let (mut faults, mut again) = (0, 0);
+    let mut answered = Answered::default();
     let mut rested = true;
     loop {
-        let next = if rested { queue.recv().map_err(Into::into) } else { queue.recv_timeout(REST_AFTER) };
-        let (stack, origin) = match next {
+        let next = queues.next(rested);
+        let (stack, origin, urgent) = match next {
             Ok(next) => next,
             Err(RecvTimeoutError::Timeout) => {
                 resolver.rest();
@@ -161,6 +246,16 @@ fn run(mut resolver: Resolver, queue: &Receiver<(Stack, Origin)>, out: &SyncSend
             Err(RecvTimeoutError::Disconnected) => return,
         };
         rested = false;
+        let id = stack.fixed.id;
+        if !urgent && answered.has(id) {
+            again += 1;
+            let stacks = resolver.counts().stacks + again;
+            let answer = Answer { facts: Vec::new(), counts: Counts { faults, stacks, ..resolver.counts() } };
+            if out.send(answer).is_err() {
+                return;
+            }
+            continue;
+        }
         // A fault in a reader of hostile files must not end the naming of all others.
         let resolved = std::panic::catch_unwind(AssertUnwindSafe(|| resolver.resolve(&stack, &origin)));
         if resolved.is_err() {
@@ -168,7 +263,12 @@ fn run(mut resolver: Resolver, queue: &Receiver<(Stack, Origin)>, out: &SyncSend
             tracing::error!(pid = stack.fixed.task.tgid, "naming a stack failed; please report this");
             resolver.restart();
         }
-        let answer = Answer { facts: resolver.take(), counts: Counts { faults, ..resolver.counts() } };
+        if urgent {
+            answered.put(id);
+        }
+        let stacks = resolver.counts().stacks + again;
+        let answer =
+            Answer { facts: resolver.take(), counts: Counts { faults, stacks, ..resolver.counts() } };
         if out.send(answer).is_err() {
             return;
         }

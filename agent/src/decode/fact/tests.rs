@@ -86,6 +86,11 @@ fn samples() -> Vec<(Fact, &'static str)> {
             r#"{"fact":"capture","late":1,"garbled":2,"coalesced":3,"evicted_records":4,"evicted_bytes":5}"#,
         ),
         (
+            Fact::Throttled(Throttled { cgroup_id: 5, periods: 10, throttled: 4, throttled_ns: 9 }),
+            r#"{"fact":"throttled","cgroup_id":5,"periods":10,"throttled":4,"throttled_ns":9}"#,
+        ),
+        (Fact::CpuPressure { some_ns: 12 }, r#"{"fact":"cpu_pressure","some_ns":12}"#),
+        (
             Fact::GenlFamily { id: 27, name: "ipvs".to_owned() },
             r#"{"fact":"genl_family","id":27,"name":"ipvs"}"#,
         ),

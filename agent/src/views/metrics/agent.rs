@@ -88,6 +88,7 @@ pub(super) fn overflow(input: &Input<'_>, rows: &mut Rows) {
     rows.count(&["netlink"], totals.netlink.overflowed);
     rows.count(&["cni_calls"], totals.cni.calls.overflowed);
     rows.count(&["sync_loops"], totals.loops.overflowed);
+    rows.count(&["pods"], totals.run_queue.pods.overflowed);
 }
 
 pub(super) fn table_rows(input: &Input<'_>, rows: &mut Rows) {

@@ -19,6 +19,10 @@ fn full(daemon: &str) -> Pulse {
     totals.cni.calls.row(&"ADD".into(), &"bridge".into()).add(67_000_000, 0);
     *totals.cni.failed.row(&"ADD".into(), &"bridge".into()) += 1;
     totals.cni.network_ready.add(120_000_000, 0);
+    totals.run_queue.node.buckets[41] = 5;
+    let pod = totals.run_queue.pods.row(&"shop".into(), &"web".into());
+    (pod.buckets[0], pod.buckets[40], pod.buckets[41], pod.wait_ns) = (3, 2, 1, 2_500_000);
+    *totals.run_queue.throttled_ns.row(&"shop".into(), &"web".into()) += 40_000_000;
     let sums = totals.netlink.row(&daemon, &"RTM_NEWROUTE".into());
     (sums.messages, sums.bytes, sums.inside_ns, sums.refused) = (10, 440, 1_000, 1);
     Pulse {
@@ -155,4 +159,19 @@ fn counters_of_losses_are_there_before_the_first_loss() {
     ] {
         assert!(page.contains(row), "{row}");
     }
+}
+
+#[test]
+fn waits_keep_the_bounds_of_their_buckets() {
+    let page = page("kube-router");
+    let bucket = |le: &str| {
+        let row = format!(
+            "slowpod_pod_run_queue_wait_seconds_bucket{{namespace=\"shop\",pod=\"web\",le=\"{le}\"}} "
+        );
+        page.lines().find_map(|line| line.strip_prefix(&row)?.parse::<u64>().ok()).expect(&row)
+    };
+    assert_eq!((bucket("0.000004096"), bucket("0.000262144"), bucket("0.001048576")), (3, 3, 5));
+    assert_eq!((bucket("0.004194304"), bucket("1.073741824"), bucket("+Inf")), (6, 6, 6));
+    assert!(page.contains("slowpod_pod_run_queue_wait_seconds_sum{namespace=\"shop\",pod=\"web\"} 0.0025\n"));
+    assert!(page.contains("slowpod_pod_cpu_throttled_seconds_total{namespace=\"shop\",pod=\"web\"} 0.04\n"));
 }

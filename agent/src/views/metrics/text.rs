@@ -4,12 +4,17 @@
 //! OpenMetrics, whose counters `promtool check metrics` does not take.
 
 use super::{Kind, Metric};
+use crate::fold::grow::{Grow, total};
+use crate::fold::sched::waits::Waits;
 use crate::fold::totals::{DURATION_BOUNDS_S, Durations};
+use slowpod_ebpf::rules::wait;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// Longest label value. A class is a binary's name and a few words; what is longer is hostile or useless.
 pub(super) const LABEL_BYTES_MAX: usize = 128;
+/// Buckets of waits at which the bounds of their metrics lie: from 4 us to 1 s, each four times the one before.
+const WAIT_BOUNDS: [usize; 10] = [9, 17, 25, 33, 41, 49, 57, 65, 73, 81];
 /// Label value of a name that is not known: an empty one would mean "no such label".
 const UNKNOWN: &str = "unknown";
 
@@ -23,7 +28,16 @@ pub(super) struct Rows {
 /// A row's value.
 enum Value {
     Number(f64),
-    Durations(Durations),
+    Histogram(Histogram),
+}
+
+/// Counts by upper bound.
+#[derive(Default)]
+struct Histogram {
+    bounds_s: Vec<f64>,
+    /// One count per bound, and one above all.
+    buckets: Vec<u64>,
+    sum_ns: u64,
 }
 
 impl Rows {
@@ -35,7 +49,7 @@ impl Rows {
     pub(super) fn add(&mut self, labels: &[&str], number: f64) {
         match self.rows.entry(self.key(labels)).or_insert(Value::Number(0.0)) {
             Value::Number(sum) => *sum += number,
-            Value::Durations(_) => unreachable!("a metric's rows are all of one sort"),
+            Value::Histogram(_) => unreachable!("a metric's rows are all of one sort"),
         }
     }
 
@@ -51,8 +65,23 @@ impl Rows {
 
     /// Adds durations.
     pub(super) fn durations(&mut self, labels: &[&str], durations: &Durations) {
-        match self.rows.entry(self.key(labels)).or_insert_with(|| Value::Durations(Durations::default())) {
-            Value::Durations(sum) => merge(sum, durations),
+        let (bounds_s, buckets) = (DURATION_BOUNDS_S.to_vec(), durations.buckets.to_vec());
+        self.histogram(labels, Histogram { bounds_s, buckets, sum_ns: durations.duration_ns });
+    }
+
+    /// Adds waits, by every second octave: the bounds are those of the kernel's buckets, so the counts are exact.
+    pub(super) fn waits(&mut self, labels: &[&str], waits: &Waits) {
+        let mut buckets = vec![0; WAIT_BOUNDS.len() + 1];
+        for (bucket, count) in waits.buckets.iter().enumerate() {
+            buckets[WAIT_BOUNDS.partition_point(|bound| *bound <= bucket)].grow(*count);
+        }
+        let bounds_s = WAIT_BOUNDS.map(|bucket| wait::lower_ns(bucket) as f64 / 1e9).to_vec();
+        self.histogram(labels, Histogram { bounds_s, buckets, sum_ns: waits.wait_ns });
+    }
+
+    fn histogram(&mut self, labels: &[&str], more: Histogram) {
+        match self.rows.entry(self.key(labels)).or_insert_with(|| Value::Histogram(Histogram::default())) {
+            Value::Histogram(sum) => merge(sum, more),
             Value::Number(_) => unreachable!("a metric's rows are all of one sort"),
         }
     }
@@ -63,12 +92,14 @@ impl Rows {
     }
 }
 
-fn merge(sum: &mut Durations, more: &Durations) {
-    sum.count += more.count;
-    sum.duration_ns += more.duration_ns;
-    sum.busy_ns += more.busy_ns;
+fn merge(sum: &mut Histogram, more: Histogram) {
+    if sum.buckets.is_empty() {
+        *sum = more;
+        return;
+    }
+    sum.sum_ns.grow(more.sum_ns);
     for (mine, theirs) in sum.buckets.iter_mut().zip(more.buckets) {
-        *mine += theirs;
+        mine.grow(theirs);
     }
 }
 
@@ -104,21 +135,22 @@ pub(super) fn write(out: &mut String, metric: &Metric, rows: &Rows) {
         let labels = pairs(metric.labels, values);
         match value {
             Value::Number(number) => line(out, format_args!("{name}{} {number}", braces(&labels))),
-            Value::Durations(durations) => write_durations(out, name, &labels, durations),
+            Value::Histogram(histogram) => write_histogram(out, name, &labels, histogram),
         }
     }
 }
 
-fn write_durations(out: &mut String, name: &str, labels: &str, durations: &Durations) {
+fn write_histogram(out: &mut String, name: &str, labels: &str, histogram: &Histogram) {
     let comma = if labels.is_empty() { "" } else { "," };
-    let mut below = 0;
-    for (bound, count) in DURATION_BOUNDS_S.iter().zip(durations.buckets) {
-        below += count;
+    let mut below: u64 = 0;
+    for (bound, count) in histogram.bounds_s.iter().zip(&histogram.buckets) {
+        below.grow(*count);
         line(out, format_args!("{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {below}"));
     }
-    line(out, format_args!("{name}_bucket{{{labels}{comma}le=\"+Inf\"}} {}", durations.count));
-    line(out, format_args!("{name}_sum{} {}", braces(labels), durations.duration_ns as f64 / 1e9));
-    line(out, format_args!("{name}_count{} {}", braces(labels), durations.count));
+    let count = total(histogram.buckets.iter().copied());
+    line(out, format_args!("{name}_bucket{{{labels}{comma}le=\"+Inf\"}} {count}"));
+    line(out, format_args!("{name}_sum{} {}", braces(labels), histogram.sum_ns as f64 / 1e9));
+    line(out, format_args!("{name}_count{} {count}", braces(labels)));
 }
 
 fn pairs(names: &[&str], values: &[String]) -> String {

@@ -115,3 +115,28 @@ pub(super) fn pod_phases(input: &Input<'_>, rows: &mut Rows) {
         rows.durations(&[phase.name()], durations);
     }
 }
+/// There from the first scrape on, as all of the node's.
+pub(super) fn run_queue(input: &Input<'_>, rows: &mut Rows) {
+    rows.waits(&[], &input.pulse.totals.run_queue.node);
+}
+
+pub(super) fn pod_run_queue(input: &Input<'_>, rows: &mut Rows) {
+    for (namespace, pod, waits) in input.pulse.totals.run_queue.pods.rows() {
+        rows.waits(&[namespace, pod], waits);
+    }
+}
+
+/// Every pod that ran is there, so that rates have a start.
+pub(super) fn pod_throttled(input: &Input<'_>, rows: &mut Rows) {
+    let totals = &input.pulse.totals.run_queue;
+    for (namespace, pod, _) in totals.pods.rows() {
+        rows.time(&[namespace, pod], 0);
+    }
+    for (namespace, pod, throttled_ns) in totals.throttled_ns.rows() {
+        rows.time(&[namespace, pod], *throttled_ns);
+    }
+}
+
+pub(super) fn cpu_pressure(input: &Input<'_>, rows: &mut Rows) {
+    rows.time(&[], input.pulse.totals.run_queue.pressure_ns);
+}

@@ -86,3 +86,28 @@ pub fn profile(kind: &'static Kind, snapshot: &Snapshot, query: &Query) -> Profi
     (kind.collect)(&mut collector);
     collector.finish()
 }
+
+/// What a profile can be written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// pprof's protobuf, gzipped.
+    Pprof,
+    /// Text to read.
+    Text,
+    /// A flame graph.
+    Svg,
+    /// Folded stacks.
+    Folded,
+}
+
+impl Format {
+    /// Writes a profile: text has so many samples at most, a flame graph or folded stacks the style's value.
+    pub fn encode(self, profile: &Profile, samples_max: usize, style: svg::Style) -> Vec<u8> {
+        match self {
+            Format::Pprof => pprof::encode(profile),
+            Format::Text => text::encode(profile, samples_max),
+            Format::Svg => svg::encode(profile, None, style),
+            Format::Folded => folded::encode(profile, style.value),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! `/api/v1/sched/heatmap`: waits for a CPU over time and by length.
+
+use super::describe::Instant;
+use super::filter::Filter;
+use super::{JSON, Query, View, body};
+use crate::fold::Snapshot;
+use crate::fold::grow::Grow;
+use serde::Serialize;
+use slowpod_ebpf::rules::wait::{BUCKETS, lower_ns};
+use std::collections::BTreeMap;
+
+/// The view.
+pub static VIEW: View = View {
+    name: "sched_heatmap",
+    path: "/api/v1/sched/heatmap",
+    about: "Waits for a CPU as a heat map: how many, by slot of time and by length; of the node, or of what passes the \
+            filters.",
+    params: &[],
+    content_type: JSON,
+    render,
+};
+
+/// The answer's own fields.
+#[derive(Serialize)]
+struct Heatmap {
+    /// Length of a slot of time.
+    slot_ns: u64,
+    /// Lower bounds of the rows of `counts`; the last row has everything from there on.
+    wait_from_ns: Vec<u64>,
+    /// Slots in which anything waited, in order of time.
+    slots: Vec<Slot>,
+    /// The largest count, for the scale.
+    count_max: u64,
+}
+
+/// One column.
+#[derive(Serialize)]
+struct Slot {
+    start: Instant,
+    /// How many waits, by the rows of `wait_from_ns`.
+    counts: Vec<u64>,
+}
+
+fn render(snapshot: &Snapshot, query: &Query) -> Vec<u8> {
+    let state = &snapshot.state;
+    let heat = &state.sched.heat;
+    let filter = Filter::new(state, query);
+    let mut slots: BTreeMap<u64, [u64; BUCKETS]> = BTreeMap::new();
+    if filter.is_empty() {
+        slots.clone_from(&heat.node);
+    } else {
+        for cells in heat.rows.iter().filter(|(row, _)| filter.waits(row)).map(|(_, cells)| cells) {
+            for (slot, cell) in cells {
+                let counts = slots.entry(*slot).or_insert([0; BUCKETS]);
+                for (bucket, count) in cell {
+                    counts[usize::from(*bucket).min(BUCKETS - 1)].grow(*count);
+                }
+            }
+        }
+    }
+    // Rows above the longest wait are left out.
+    let last = slots.values().filter_map(|counts| counts.iter().rposition(|count| *count > 0)).max();
+    let rows = last.map_or(0, |last| last + 1);
+    let heatmap = Heatmap {
+        slot_ns: heat.slot_ns,
+        wait_from_ns: (0..rows).map(lower_ns).collect(),
+        count_max: slots.values().flatten().copied().max().unwrap_or(0),
+        slots: slots
+            .iter()
+            .map(|(slot, counts)| Slot {
+                start: Instant::of(state, slot.saturating_mul(heat.slot_ns)),
+                counts: counts[..rows].to_vec(),
+            })
+            .collect(),
+    };
+    body::json(snapshot, heatmap)
+}

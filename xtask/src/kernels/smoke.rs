@@ -1,0 +1,130 @@
+//! What the agent must do inside every kernel. In: what the commands of [`COMMANDS`] printed. Out: what is not as it
+//! should be.
+//!
+//! The real thing, small: it attaches, a storm and a netlink storm of known sizes run, the HTTP answers must have
+//! exactly those numbers, and after SIGTERM no program of its own is left in the kernel.
+
+use super::guest::Ran;
+use super::packages::Kernel;
+use anyhow::{Context, bail, ensure};
+use serde_json::Value;
+
+/// Children of the storm; every tenth fails.
+const SPAWNS: u64 = 200;
+const FAILED: u64 = 20;
+/// Messages of the netlink storm.
+const MESSAGES: u64 = 300;
+
+/// Run inside, one after the other.
+pub(super) const COMMANDS: &[&str] = &[
+    "uname -r",
+    "slowpod probes -o json",
+    // Programs are among the kernel's symbols then. `grep -c` fails when it counts none.
+    "echo 1 >/proc/sys/net/core/bpf_jit_kallsyms; grep -c bpf_prog_ /proc/kallsyms || true",
+    "(slowpod run >/tmp/said 2>&1; echo $? >/tmp/code) &
+n=0; until wget -qO- http://127.0.0.1:6060/readyz >/dev/null 2>&1; do
+  n=$((n + 1)); [ $n -lt 300 ] || { cat /tmp/said; exit 1; }; sleep 0.2
+done",
+    "grep -c bpf_prog_ /proc/kallsyms || true",
+    "workload storm --count 200 --spawners 2 --fail-every 10 --brief",
+    "workload netlink-storm --count 300 --what getlink",
+    // Its answers are of a second ago at the most.
+    "sleep 3; wget -qO- 'http://127.0.0.1:6060/api/v1/storms?seconds=600'",
+    "wget -qO- 'http://127.0.0.1:6060/api/v1/netlink?seconds=600'",
+    "wget -qO- 'http://127.0.0.1:6060/api/v1/findings?seconds=600'",
+    "kill -TERM $(pidof slowpod); n=0; until [ -e /tmp/code ]; do
+  n=$((n + 1)); [ $n -lt 300 ] || { cat /tmp/said; exit 1; }; sleep 0.1
+done; cat /tmp/code",
+    // The kernel lets go of programs after a grace period.
+    "sleep 2; grep -c bpf_prog_ /proc/kallsyms || true",
+];
+
+/// Judges what came back.
+///
+/// # Errors
+/// The first thing that is not as it should be.
+pub(super) fn judge(kernel: &Kernel, ran: &[Ran]) -> anyhow::Result<()> {
+    for Ran { command, output, exit } in ran {
+        ensure!(*exit == 0, "exit code {exit} of {command:?}:\n{output}");
+    }
+    let said: Vec<&str> = ran.iter().map(|ran| ran.output.trim()).collect();
+    let [release, probes, before, _ready, during, storm, netlink, storms, sent, findings, code, after] =
+        said[..]
+    else {
+        bail!("{} answers to {} commands", said.len(), COMMANDS.len());
+    };
+    rungs(kernel, &json("probes", probes)?)?;
+    ensure!(
+        number(during)? > number(before)?,
+        "nothing is attached: {before} programs before, {during} during"
+    );
+    exact(&json("storm", storm)?, &json("storms", storms)?)?;
+    if !kernel.without.contains(&"netlink_send") {
+        messages(&json("netlink-storm", netlink)?, &json("netlink", sent)?)?;
+    }
+    let findings = json("findings", findings)?;
+    let is_storm = |finding: &Value| finding["rule"] == "exec_storm";
+    ensure!(rows(&findings, "findings").any(is_storm), "no exec storm is found: {findings}");
+    ensure!(code == "0", "the agent ended with {code}");
+    ensure!(number(after)? == number(before)?, "{after} programs are left, {before} were there before");
+    println!(
+        "kernel {release}: {SPAWNS} spawns and {MESSAGES} netlink messages seen exactly, nothing left behind"
+    );
+    Ok(())
+}
+
+/// Every probe is attached but those this kernel cannot have, and netlink by the rung it should be.
+fn rungs(kernel: &Kernel, probes: &Value) -> anyhow::Result<()> {
+    for probe in rows(probes, "probes") {
+        let (name, state) = (text(probe, "probe"), text(probe, "state"));
+        let expected = if kernel.without.contains(&name) { "unsupported" } else { "attached" };
+        ensure!(state == expected, "{name} should be {expected}: {probe}");
+        if name == "netlink_send" && state == "attached" {
+            ensure!(text(probe, "rung") == kernel.netlink_rung, "not by {}: {probe}", kernel.netlink_rung);
+        }
+    }
+    Ok(())
+}
+
+/// The storm as the agent has it, against the storm's own account.
+fn exact(storm: &Value, storms: &Value) -> anyhow::Result<()> {
+    ensure!(storm["spawns"] == SPAWNS && storm["failed"] == FAILED, "another storm: {storm}");
+    let pid = &storm["pid"];
+    let is_it = |daemon: &&Value| rows(daemon, "pids").any(|member| member == pid);
+    let daemon = rows(storms, "daemons").find(is_it).with_context(|| format!("no daemon {pid}: {storms}"))?;
+    let spawns = |class: &str| -> u64 {
+        let of_class =
+            rows(daemon, "classes").filter(|row| text(row, "argv_class").split(' ').next() == Some(class));
+        of_class.filter_map(|row| row["spawns"].as_u64()).sum()
+    };
+    let seen = (spawns("true"), spawns("false"));
+    ensure!(seen == (SPAWNS - FAILED, FAILED), "{seen:?} spawns of true and false: {daemon}");
+    ensure!(storms["completeness"]["lost"] == serde_json::json!({}), "lost: {}", storms["completeness"]);
+    Ok(())
+}
+
+/// The netlink storm likewise.
+fn messages(netlink: &Value, sent: &Value) -> anyhow::Result<()> {
+    ensure!(netlink["messages"] == MESSAGES, "another storm: {netlink}");
+    let is_it = |row: &&Value| row["message"] == netlink["message_type"];
+    let row =
+        rows(sent, "messages").find(is_it).with_context(|| format!("no row of its messages: {sent}"))?;
+    ensure!(row["messages"] == MESSAGES, "{row}");
+    Ok(())
+}
+
+fn json(what: &str, text: &str) -> anyhow::Result<Value> {
+    serde_json::from_str(text).with_context(|| format!("{what} is no JSON: {text}"))
+}
+
+fn number(text: &str) -> anyhow::Result<u64> {
+    text.parse().with_context(|| format!("{text:?} is no number"))
+}
+
+fn rows<'a>(of: &'a Value, list: &str) -> impl Iterator<Item = &'a Value> {
+    of[list].as_array().into_iter().flatten()
+}
+
+fn text<'a>(of: &'a Value, field: &str) -> &'a str {
+    of[field].as_str().unwrap_or_default()
+}
