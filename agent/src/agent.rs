@@ -217,14 +217,18 @@ fn quotas() -> Option<Quotas> {
     }
 }
 
-/// Children that should be alive and are not.
+/// Children and CNI calls that should be alive and are not.
 fn gone(live: &Live<'_>, now_ns: u64) -> Vec<Fact> {
     let tick_ns = fact::tick_ns(node::clk_tck());
     let state = live.state();
     let old = state.children.iter().filter(|(_, child)| child.timing.spawned_ns + SWEEP_AGE_NS < now_ns);
-    old.take(SWEEP_MAX)
-        .filter(|(id, _)| !proc::alive(Path::new("/proc"), id.tgid, id.start_ns / tick_ns))
-        .map(|(id, _)| Fact::Gone { tgid: id.tgid, start_ns: id.start_ns })
+    // Nothing tells of the end of a CNI call that was there before the probes were.
+    let calls = state.cni.live().map(|call| call.id).filter(|id| !state.children.contains_key(id));
+    old.map(|(id, _)| *id)
+        .take(SWEEP_MAX)
+        .chain(calls.take(SWEEP_MAX))
+        .filter(|id| !proc::alive(Path::new("/proc"), id.tgid, id.start_ns / tick_ns))
+        .map(|id| Fact::Gone { tgid: id.tgid, start_ns: id.start_ns })
         .collect()
 }
 

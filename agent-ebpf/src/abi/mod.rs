@@ -10,6 +10,7 @@ pub mod exit;
 pub mod flood;
 pub mod netlink;
 pub mod offsets;
+pub mod output;
 pub mod probes;
 pub mod queue;
 pub mod reap;
@@ -19,6 +20,7 @@ pub mod spawn;
 pub mod split;
 pub mod stack;
 pub mod threads;
+pub mod wait;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -87,13 +89,17 @@ pub enum Kind {
     RunQueue = 14,
     /// Who ran while others waited, counted in the kernel: [`queue::Pushed`].
     Pushed = 15,
+    /// A thread was blocked, and on what: [`wait::Wait`].
+    Wait = 16,
+    /// A CNI plugin wrote to its standard output or error: [`output::Output`], then bytes.
+    Output = 17,
     /// A fact from outside the kernel's rings (start-up scan, clocks, losses, verdicts): JSON bytes.
     Fact = 64,
 }
 
 impl Kind {
     /// All kinds, in numeric order.
-    pub const ALL: [Kind; 16] = [
+    pub const ALL: [Kind; 18] = [
         Kind::Spawn,
         Kind::Exec,
         Kind::ExecFail,
@@ -109,6 +115,8 @@ impl Kind {
         Kind::Sample,
         Kind::RunQueue,
         Kind::Pushed,
+        Kind::Wait,
+        Kind::Output,
         Kind::Fact,
     ];
     /// Slots in per-kind counter arrays: one more than the largest kind that the kernel submits.
@@ -137,6 +145,8 @@ impl Kind {
             Kind::Sample => "sample",
             Kind::RunQueue => "run_queue",
             Kind::Pushed => "pushed",
+            Kind::Wait => "wait",
+            Kind::Output => "output",
             Kind::Fact => "fact",
         }
     }
@@ -168,6 +178,8 @@ pub const CONTRACT: u64 = {
         size_of::<sample::Sample>(),
         size_of::<queue::RunQueue>(),
         size_of::<queue::Pushed>(),
+        size_of::<wait::Wait>(),
+        size_of::<output::Output>(),
         split::CAUSES,
     ];
     let mut hash = crate::rules::hash::step(crate::rules::hash::START, REVISION);
@@ -179,7 +191,7 @@ pub const CONTRACT: u64 = {
     hash
 };
 /// To be raised whenever a field of a record changes its meaning or its place.
-pub const REVISION: u64 = 9;
+pub const REVISION: u64 = 12;
 
 /// Per-kind counters the kernel keeps beside its rings. `seen = submitted + dropped + counted` always holds,
 /// which tests use as their oracle.
@@ -221,11 +233,13 @@ pub enum Miss {
     QueueTableFull = 8,
     /// No row for who ran while another waited.
     PushedTableFull = 9,
+    /// No room to remember what a thread waits for.
+    WaitTableFull = 10,
 }
 
 impl Miss {
     /// All reasons, in numeric order.
-    pub const ALL: [Miss; 10] = [
+    pub const ALL: [Miss; 11] = [
         Miss::TaskTableFull,
         Miss::ProcessTableFull,
         Miss::StackTableFull,
@@ -236,6 +250,7 @@ impl Miss {
         Miss::ThreadSlotShared,
         Miss::QueueTableFull,
         Miss::PushedTableFull,
+        Miss::WaitTableFull,
     ];
     /// Slots in the `MISSES` array.
     pub const SLOTS: usize = 16;
@@ -253,6 +268,7 @@ impl Miss {
             Miss::ThreadSlotShared => "thread_slot_shared",
             Miss::QueueTableFull => "queue_table_full",
             Miss::PushedTableFull => "pushed_table_full",
+            Miss::WaitTableFull => "wait_table_full",
         }
     }
 }

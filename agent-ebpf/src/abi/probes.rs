@@ -156,6 +156,42 @@ pub const PROBES: &[Probe] = &[
         }],
     },
     Probe {
+        name: "lock_holder",
+        gives: "it is not known who held the file locks that others waited for",
+        need: Need::Optional,
+        rungs: &[Rung {
+            name: "flock_lock_inode and posix_lock_inode",
+            programs: &[
+                program("flock_lock_inode", Hook::TpBtf("flock_lock_inode")),
+                program("posix_lock_inode", Hook::TpBtf("posix_lock_inode")),
+            ],
+            fields: &["OFF_LOCK_BLOCKER", "OFF_LOCK_PID"],
+        }],
+    },
+    Probe {
+        name: "mutex_owner",
+        gives: "it is not known who held RTNL while CNI plugins waited for it",
+        need: Need::Optional,
+        rungs: &[Rung {
+            name: "contention_begin",
+            programs: &[program("contention_begin", Hook::TpBtf("contention_begin"))],
+            fields: &["OFF_MUTEX_OWNER"],
+        }],
+    },
+    Probe {
+        name: "output",
+        gives: "results and errors of CNI plugins are not known",
+        need: Need::Optional,
+        rungs: &[Rung {
+            name: "sys_enter_write and _writev",
+            programs: &[
+                program("write_enter", Hook::Tracepoint("syscalls", "sys_enter_write")),
+                program("writev_enter", Hook::Tracepoint("syscalls", "sys_enter_writev")),
+            ],
+            fields: &[],
+        }],
+    },
+    Probe {
         name: "exec_fail",
         gives: "failed execs (a PATH search) are not counted",
         need: Need::Optional,

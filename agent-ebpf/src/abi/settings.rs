@@ -39,6 +39,9 @@ pub const LONG_BLOCK_NS: u64 = 1_000_000_000;
 pub const STRETCHES: usize = 16;
 /// (who waited, who ran) rows.
 pub const PUSHED_ROWS_MAX: u32 = 4_096;
+/// Threads of CNI calls, and others that wait for a file lock, whose waits are followed at once: a hundred calls of
+/// Go plugins and their IPAM. Each takes some 700 bytes.
+pub const WAITERS_MAX: u32 = 2_048;
 /// Upper bound of one tracked thread's state.
 pub const TASK_BYTES: usize = 256;
 
@@ -88,6 +91,8 @@ pub mod globals {
     pub const SPAWN_STACKS: &str = "SET_SPAWN_STACKS";
     /// u64: [`super::AWAY_MIN_NS`], or what was chosen in its place.
     pub const AWAY_MIN_NS: &str = "SET_AWAY_MIN_NS";
+    /// [u8; 512]: what each syscall number is called, as [`crate::rules::op::Op`] numbers.
+    pub const SYSCALL_OP: &str = "SET_SYSCALL_OP";
     /// [u8; 512]: what each syscall number may block on, as [`crate::rules::cause::Call`] numbers.
     pub const SYSCALL_CLASS: &str = "SET_SYSCALL_CLASS";
 }

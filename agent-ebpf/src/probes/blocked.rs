@@ -7,10 +7,10 @@ use slowpod_ebpf::{
 
 use super::{
     kernel::{
-        BIT_TASK_IN_IOWAIT, OFF_FDT_FD, OFF_FDT_MAX_FDS, OFF_FILE_INODE, OFF_FILE_PRIVATE, OFF_FILES_FDT,
-        OFF_INODE_MODE, OFF_INODE_SB, OFF_REGS_ARG0, OFF_REGS_ARG1, OFF_REGS_SYSCALL, OFF_SB_MAGIC,
-        OFF_SK_FAMILY, OFF_SOCKET_SK, OFF_TASK_FILES, OFF_TASK_IN_IOWAIT, Regs, TaskStruct, entry_regs,
-        probe,
+        BIT_TASK_IN_IOWAIT, File, OFF_FDT_FD, OFF_FDT_MAX_FDS, OFF_FILE_INODE, OFF_FILE_PRIVATE,
+        OFF_FILES_FDT, OFF_INODE_MODE, OFF_INODE_SB, OFF_REGS_ARG0, OFF_REGS_ARG1, OFF_REGS_SYSCALL,
+        OFF_SB_MAGIC, OFF_SK_FAMILY, OFF_SOCKET_SK, OFF_TASK_FILES, OFF_TASK_IN_IOWAIT, Regs, TaskStruct,
+        entry_regs, probe,
     },
     settings,
     text::user_value,
@@ -111,14 +111,20 @@ fn file_kind(task: *const TaskStruct, fd: u64) -> FileKind {
     open_file_kind(task, fd as u32).unwrap_or(FileKind::Unknown)
 }
 
-/// What a descriptor of the thread stands for.
+/// The file behind a descriptor of the thread.
 #[inline(always)]
-fn open_file_kind(task: *const TaskStruct, fd: u32) -> Option<FileKind> {
+pub fn open_file(task: *const TaskStruct, fd: u32) -> Option<*const File> {
     let table = OFF_FILES_FDT.probe(OFF_TASK_FILES.probe(task)?)?;
     if fd >= OFF_FDT_MAX_FDS.probe(table)? {
         return None;
     }
-    let file = probe(OFF_FDT_FD.probe(table)?.wrapping_add(fd as usize))?;
+    probe(OFF_FDT_FD.probe(table)?.wrapping_add(fd as usize)).filter(|file| !file.is_null())
+}
+
+/// What a descriptor of the thread stands for.
+#[inline(always)]
+fn open_file_kind(task: *const TaskStruct, fd: u32) -> Option<FileKind> {
+    let file = open_file(task, fd)?;
     let inode = OFF_FILE_INODE.probe(file)?;
     let mode = u32::from(OFF_INODE_MODE.probe(inode)?);
     if cause::is_socket(mode) {

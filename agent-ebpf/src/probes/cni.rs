@@ -27,7 +27,7 @@ use super::{
         OFF_MM_ENV_END, OFF_MM_ENV_START, OFF_TASK_MM, TaskStruct, cgroup_id, comm, identity, is_own, now_ns,
     },
     ring::{self, Ring},
-    tables,
+    tables, wait,
 };
 
 /// A record with room for its text, and for the piece that is looked at.
@@ -79,6 +79,7 @@ pub fn process_exec_cni(ctx: BtfTracePointContext) -> i32 {
     if unsafe { found.read_volatile() } & Key::Command.bit() == 0 {
         return 0;
     }
+    wait::follow(task);
     if tables::process_of(task).is_some_and(|process| process.detail == 0) {
         ring::only_count(Kind::Cni);
         return 0;

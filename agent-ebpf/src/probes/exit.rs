@@ -20,6 +20,7 @@ use super::{
     },
     ring::{self, Ring},
     tables::{self, ProcessRow, TaskRow},
+    wait,
 };
 
 /// `SIGNAL_GROUP_EXIT` of `linux/sched/signal.h`: the whole process ends with `group_exit_code`.
@@ -61,6 +62,7 @@ fn is_main(task: *const TaskStruct) -> bool {
 #[inline(always)]
 pub fn thread_ended(task: *const TaskStruct, key: u64, row: &mut TaskRow, now: u64) {
     let process_key = row.process;
+    wait::thread_ended(row, now);
     if process_key != 0
         && let Some(process) = tables::process(process_key)
     {

@@ -31,7 +31,7 @@ macro_rules! structures {
 }
 structures! {
     TaskStruct Signal Mm Binprm NsProxy MountNs NetNs PidNs Pid Upid Regs Files FdTable File Inode SuperBlock
-    Socket Sock CfsRq Rq CssSet Css Cgroup CgroupRoot Kernfs
+    Socket Sock FileLock Mutex Dentry TcpSock UnixSock UnixAddress CfsRq Rq CssSet Css Cgroup CgroupRoot Kernfs
 }
 
 /// A field of type `V` in structure `S`.
@@ -152,6 +152,27 @@ fields! {
     OFF_SOCKET_SK: Socket => *const Sock,
     OFF_SK_FAMILY: Sock => u16,
     OFF_SK_PROTOCOL: Sock => u16,
+    OFF_LOCK_BLOCKER: FileLock => *const FileLock,
+    OFF_LOCK_PID: FileLock => u32,
+    OFF_MUTEX_OWNER: Mutex => u64,
+    OFF_INODE_INO: Inode => u64,
+    OFF_SB_DEV: SuperBlock => u32,
+    OFF_FILE_DENTRY: File => *const Dentry,
+    OFF_DENTRY_PARENT: Dentry => *const Dentry,
+    OFF_DENTRY_NAME: Dentry => *const u8,
+    OFF_SK_STATE: Sock => u8,
+    OFF_SK_DPORT: Sock => u16,
+    OFF_SK_NUM: Sock => u16,
+    OFF_SK_DADDR: Sock => [u8; 4],
+    OFF_SK_RCV_SADDR: Sock => [u8; 4],
+    OFF_SK_V6_DADDR: Sock => [u8; 16],
+    OFF_SK_V6_RCV_SADDR: Sock => [u8; 16],
+    OFF_SK_PEER_PID: Sock => *const Pid,
+    OFF_TCP_TOTAL_RETRANS: TcpSock => u32,
+    OFF_UNIX_PEER: UnixSock => *const UnixSock,
+    OFF_UNIX_ADDR: UnixSock => *const UnixAddress,
+    OFF_UNIX_ADDR_LEN: UnixAddress => u32,
+    OFF_UNIX_ADDR_NAME: UnixAddress => [u8; 0],
     OFF_TASK_CGROUPS: TaskStruct => *const CssSet,
     OFF_CSS_SET_DEFAULT: CssSet => *const Cgroup,
     OFF_CSS_SET_SUBSYS: CssSet => [u8; 0],

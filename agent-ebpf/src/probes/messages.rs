@@ -89,6 +89,18 @@ pub fn count(sending: &mut Sending, regs: *const Regs, call: SendCall, index: u6
     walk(protocol)
 }
 
+/// Type of the first message of a send that is going on.
+#[inline(always)]
+pub fn first_type(regs: *const Regs, call: SendCall) -> Option<u16> {
+    let second = OFF_REGS_ARG1.of(regs)?;
+    let at = match call {
+        SendCall::Sendto | SendCall::Write => second,
+        SendCall::Writev => user_value(second)?,
+        SendCall::Sendmsg | SendCall::Sendmmsg => user_value(user_value(second + MSGHDR_IOV)?)?,
+    };
+    Some(user_value::<MessageHeader>(at)?.message_type)
+}
+
 /// Where the running system call received to; `None` when it is neither recvmsg nor recvfrom.
 #[inline(always)]
 pub fn received_into(regs: *const Regs) -> Option<u64> {

@@ -34,6 +34,8 @@ pub static SET_SEND_CALLS: Global<[u32; 5]> = Global::new([u32::MAX; 5]);
 pub static SET_RECEIVE_CALLS: Global<[u32; 2]> = Global::new([u32::MAX; 2]);
 #[unsafe(no_mangle)]
 static SET_SYSCALL_CLASS: Global<[u8; SYSCALL_SLOTS]> = Global::new([0; SYSCALL_SLOTS]);
+#[unsafe(no_mangle)]
+static SET_SYSCALL_OP: Global<[u8; SYSCALL_SLOTS]> = Global::new([0; SYSCALL_SLOTS]);
 
 #[map]
 static KNOBS: Array<u64> = Array::with_max_entries(Knob::COUNT, 0);
@@ -47,11 +49,23 @@ pub fn knob(knob: Knob) -> u64 {
 /// What a system call may block on.
 #[inline(always)]
 pub fn call_class(syscall: u32) -> Call {
+    Call::from_u8(slot(&SET_SYSCALL_CLASS, syscall))
+}
+
+/// The number of what a system call is called, as an `Op`.
+#[inline(always)]
+pub fn call_op(syscall: u32) -> u8 {
+    slot(&SET_SYSCALL_OP, syscall)
+}
+
+/// A system call's slot; 0 for a number beyond the table.
+#[inline(always)]
+fn slot(table: &'static Global<[u8; SYSCALL_SLOTS]>, syscall: u32) -> u8 {
     let slot = opaque(u64::from(syscall));
     if slot >= SYSCALL_SLOTS as u64 {
-        return Call::Unknown;
+        return 0;
     }
-    let table = (&raw const SET_SYSCALL_CLASS).cast::<u8>();
+    let table = ptr::from_ref(table).cast::<u8>();
     // SAFETY: `slot` is inside the table. Volatile, since the agent sets what looks like a constant here.
-    Call::from_u8(unsafe { ptr::read_volatile(table.add(slot as usize)) })
+    unsafe { ptr::read_volatile(table.add(slot as usize)) }
 }

@@ -20,6 +20,7 @@ use super::{
     seats, settings,
     stack::{self, Place, Side},
     tables::{self, RUNNABLE},
+    wait,
 };
 
 /// A child exists and has not run yet. The running thread is the spawner, also when the child is given
@@ -32,7 +33,7 @@ pub fn process_fork(ctx: BtfTracePointContext) -> i32 {
     if !is_user(child) {
         return 0;
     }
-    let born = Born { spawner, child, now: now_ns(), begun_ns: 0, flags: 0 };
+    let born = Born { spawner, child, now: now_ns(), begun_ns: 0, flags: 0, evidence: 0 };
     let who = identity(child);
     let process = who.tid == who.tgid;
     // The agent's threads are its own affair; a process it starts is one like any other.
@@ -56,12 +57,14 @@ struct Born {
     now: u64,
     begun_ns: u64,
     flags: u32,
+    /// Whether the spawner's waits are followed, and so the child's.
+    evidence: u32,
 }
 
 #[inline(always)]
 fn new_process(ctx: &BtfTracePointContext, mut born: Born, who: Task) {
     let spawner = identity(born.spawner);
-    born.begun_ns = clone_begun(born.spawner, born.now);
+    (born.begun_ns, born.evidence) = clone_begun(born.spawner, born.now);
     let mut detail = flood::wants_detail();
     if detail {
         let (mut user_stack, mut kernel_stack) = (0, 0);
@@ -90,10 +93,11 @@ fn track_process(born: &Born, spawner: Task, who: Task, detail: bool) -> Option<
     process.thread_count = 1;
     process.detail = u32::from(detail);
     process.binary = padded(comm(born.spawner));
-    if tables::add_task(address(born.child), key, RUNNABLE, born.now).is_none() {
+    let Some(row) = tables::add_task(address(born.child), key, RUNNABLE, born.now) else {
         tables::remove_process(key);
         return None;
-    }
+    };
+    row.evidence = born.evidence;
     Some(())
 }
 
@@ -105,7 +109,8 @@ fn new_thread(born: Born, who: Task) {
         detail = process.detail != 0;
         add(&raw mut process.thread_count, 1);
         // A thread that is not tracked will not be seen to end, so it must not count as alive.
-        if tables::add_task(address(born.child), key, RUNNABLE, born.now).is_some() {
+        if let Some(row) = tables::add_task(address(born.child), key, RUNNABLE, born.now) {
+            row.evidence = tables::task(address(born.spawner)).map_or(0, |spawner| wait::inherited(spawner));
             add(&raw mut process.alive, 1);
         } else {
             process.partial = 1;
@@ -115,7 +120,7 @@ fn new_thread(born: Born, who: Task) {
         ring::only_count(Kind::Spawn);
         return;
     }
-    let begun_ns = clone_begun(born.spawner, born.now);
+    let (begun_ns, _) = clone_begun(born.spawner, born.now);
     send(&Born { begun_ns, ..born }, identity(born.spawner), who, 0, 0);
 }
 
@@ -145,15 +150,15 @@ fn send(born: &Born, spawner: Task, child: Task, user_stack: u64, kernel_stack: 
     })
 }
 
-/// When the spawner entered the call it is in. It is tracked from its first spawn on.
+/// When the spawner entered the call it is in, and what its child inherits. It is tracked from its first spawn on.
 #[inline(always)]
-fn clone_begun(spawner: *const TaskStruct, now: u64) -> u64 {
-    let Some(row) = tables::track_current(spawner, now) else { return 0 };
+fn clone_begun(spawner: *const TaskStruct, now: u64) -> (u64, u32) {
+    let Some(row) = tables::track_current(spawner, now) else { return (0, 0) };
     row.cloned_ns = now;
     row.cloned_waited_ns = row.waited_ns();
     let begun = row.clone_begun_ns;
     row.clone_begun_ns = 0;
-    begun
+    (begun, wait::inherited(row))
 }
 
 #[inline(always)]

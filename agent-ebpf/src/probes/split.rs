@@ -13,6 +13,7 @@ use super::{
     },
     queue, settings,
     tables::{self, BLOCKED, ON_CPU, RUNNABLE, Running, TaskRow},
+    wait,
 };
 
 /// `TASK_DEAD` of `linux/sched.h`: the thread leaves the CPU for the last time.
@@ -105,6 +106,7 @@ fn leave(prev: *const TaskStruct, row: &mut TaskRow, how: Leaves, now: u64) -> C
     row.state = BLOCKED;
     let cause = blocked::cause(prev);
     row.cause = cause as u32;
+    wait::begins(row);
     row.queue_mark_ns = match settings::SET_USE_SCHED_INFO.load() {
         0 => 0,
         _ => OFF_TASK_RUN_DELAY.of(prev).unwrap_or(0),
@@ -120,6 +122,7 @@ fn enter(row: &mut TaskRow, next: *const TaskStruct, queued: u64, now: u64) {
     row.split.runnable_ns += queued;
     let cause = at_most(u64::from(row.cause), CAUSES as u64 - 1) as usize;
     row.split.blocked_ns[cause] += away.wrapping_sub(queued);
+    wait::ends(row, row.since_ns, away.wrapping_sub(queued));
     row.since_ns = now;
     row.state = ON_CPU;
     row.ran_mark_ns = OFF_TASK_SUM_EXEC.of(next).unwrap_or(0);

@@ -29,6 +29,8 @@ pub const BLOCKED: u32 = 2;
 /// A tracked thread. Written by the thread itself, and by the scheduler while it switches the thread.
 #[repr(C)]
 pub struct TaskRow {
+    /// Its key: a plain number, where the address it was made from is a pointer to the verifier.
+    pub key: u64,
     /// When the present state began.
     pub since_ns: u64,
     /// When tracking began: for a child of a tracked fork, its birth.
@@ -65,6 +67,10 @@ pub struct TaskRow {
     pub wait_goes_on: u32,
     /// How many messages of the present sendmmsg were seen.
     pub sendmmsg_index: u32,
+    /// What is to be told of its waits: bits of `wait`.
+    pub evidence: u32,
+    /// Zero.
+    pub reserved: u32,
     /// Its time so far, the present state left out.
     pub split: Split,
 }
@@ -111,6 +117,12 @@ pub struct ProcessRow {
     pub partial: u32,
     /// 1 = the record of its last exec found the ring full.
     pub exec_lost: u32,
+    /// Bytes of its standard output that were told of, and
+    pub stdout_bytes: u16,
+    /// of its standard error.
+    pub stderr_bytes: u16,
+    /// Zero.
+    pub reserved: u32,
     /// The main thread's comm when it began to exit; zeroes before.
     pub comm: [u8; COMM_BYTES],
     /// Base name of its program.
@@ -191,6 +203,7 @@ pub fn add_task(key: u64, process: u64, state: u32, now_ns: u64) -> Option<&'sta
         return None;
     }
     let row = task(key)?;
+    row.key = key;
     row.since_ns = now_ns;
     row.begun_ns = now_ns;
     row.process = process;

@@ -65,10 +65,12 @@ const S_IFDIR: u32 = 0o040_000;
 const S_IFBLK: u32 = 0o060_000;
 const S_IFREG: u32 = 0o100_000;
 const S_IFSOCK: u32 = 0o140_000;
-/// Socket families (`linux/socket.h`).
-const AF_UNIX: u16 = 1;
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
+/// Unix sockets' family (`linux/socket.h`).
+pub const AF_UNIX: u16 = 1;
+/// IPv4's.
+pub const AF_INET: u16 = 2;
+/// IPv6's.
+pub const AF_INET6: u16 = 10;
 /// Netlink's socket family (`linux/socket.h`).
 pub const AF_NETLINK: u16 = 16;
 /// `super_block.s_magic` of anonymous inodes (`linux/magic.h`); from 6.16 their mode says regular file.

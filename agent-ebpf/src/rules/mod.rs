@@ -6,6 +6,7 @@ pub mod comm;
 pub mod env;
 pub mod hash;
 pub mod netlink;
+pub mod op;
 pub mod path;
 pub mod verifier;
 pub mod wait;

@@ -196,7 +196,8 @@ fn load(options: &Options, btf: &Btf<'_>, offsets: &Offsets) -> Result<Ebpf, Att
         (globals::LIFE_RING_BYTES, u64::from(options.life_ring_bytes)),
         (globals::NETLINK_RING_BYTES, u64::from(options.netlink_ring_bytes)),
     ];
-    let (classes, sends, receives) = (syscalls::classes(), syscalls::sends(), syscalls::receives());
+    let (classes, ops) = (syscalls::classes(), syscalls::ops());
+    let (sends, receives) = (syscalls::sends(), syscalls::receives());
     let mut loader = EbpfLoader::new();
     // Nothing is relocated by aya: the offsets above take the place of that.
     loader.btf(None);
@@ -208,6 +209,7 @@ fn load(options: &Options, btf: &Btf<'_>, offsets: &Offsets) -> Result<Ebpf, Att
     }
     loader
         .override_global(globals::SYSCALL_CLASS, &classes, true)
+        .override_global(globals::SYSCALL_OP, &ops, true)
         .override_global(globals::SEND_CALLS, &sends, true)
         .override_global(globals::RECEIVE_CALLS, &receives, true)
         .map_max_entries("LIFE", options.life_ring_bytes)

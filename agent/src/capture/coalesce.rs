@@ -71,6 +71,8 @@ pub fn coalesce(batch: &mut Vec<u8>) -> u64 {
                 | Kind::Sample
                 | Kind::RunQueue
                 | Kind::Pushed
+                | Kind::Wait
+                | Kind::Output
                 | Kind::Fact,
             )
             | None => {}

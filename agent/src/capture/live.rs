@@ -1,8 +1,9 @@
 //! The live source. In: the kernel's rings and counters, scans and clocks. Out: records in time order.
 
 use super::coalesce::coalesce;
-use super::facts::{self, Scan, clock, clock::ClockWatch};
+use super::facts::{self, Scan, clock, clock::ClockWatch, pressure::PressureWatch};
 use super::order::{Order, SLACK_NS};
+use super::output::Outputs;
 use super::queues::QueueReader;
 use super::redact::{ArgvMode, redact_exec_record, redact_process};
 use super::ring::Rings;
@@ -63,6 +64,7 @@ pub struct LiveSource {
     clock: ClockWatch,
     counters_due_ns: u64,
     programs_due_ns: u64,
+    pressure: PressureWatch,
     counted: Counted,
     samples: Samples,
     samples_due_ns: u64,
@@ -71,6 +73,7 @@ pub struct LiveSource {
     listened: bool,
     intake: Capture,
     scratch: Vec<u8>,
+    outputs: Outputs,
     /// Names stacks; `None` where its thread could not be had.
     symboliser: Option<Symboliser>,
 }
@@ -92,6 +95,7 @@ impl LiveSource {
             clock: ClockWatch::default(),
             counters_due_ns: 0,
             programs_due_ns: 0,
+            pressure: PressureWatch::default(),
             counted: Counted::default(),
             samples: Samples::default(),
             samples_due_ns: 0,
@@ -99,6 +103,7 @@ impl LiveSource {
             listened: false,
             intake: Capture::default(),
             scratch: Vec::new(),
+            outputs: Outputs::default(),
             symboliser: symboliser(),
         }
     }
@@ -152,6 +157,7 @@ impl LiveSource {
         let now_ns = clock::ktime_ns();
         let _ = self.drain(batch);
         self.close_samples();
+        self.read_pressure();
         if let Some(symboliser) = &mut self.symboliser {
             let names = symboliser.last_answers(LAST_NAMES);
             self.tell(names);
@@ -184,17 +190,30 @@ impl LiveSource {
     fn drain(&mut self, batch: &mut Vec<u8>) -> Result<u64, CaptureError> {
         let mut until_ns = clock::ktime_ns();
         for _ in 0..DRAINS_MAX {
-            let LiveSource { parts, order, intake, scratch, symboliser, samples, .. } = self;
+            let LiveSource { parts, order, intake, scratch, outputs, symboliser, samples, pressure, .. } =
+                self;
             let argv_mode = parts.argv_mode;
             let drained = parts.rings.drain(&mut |record| {
                 if let Some(symboliser) = symboliser {
                     symboliser.see(record);
                 }
-                let sample = decode::header(record).is_ok_and(|header| is_sample(&header));
-                let taken = match sample {
-                    true => samples.take(record),
-                    false => enter_record(order, record, argv_mode, scratch),
+                let Ok(header) = decode::header(record) else {
+                    intake.garbled += 1;
+                    return;
                 };
+                let kind = Kind::from_u32(header.kind);
+                if kind == Some(Kind::Cni) {
+                    pressure.cni_seen(until_ns);
+                }
+                // What became of a plugin's output comes before its exit.
+                let mut taken = outputs.take(record, |told| {
+                    order.push(told);
+                });
+                if is_sample(&header) {
+                    taken &= samples.take(record);
+                } else if kind != Some(Kind::Output) {
+                    taken &= enter_record(order, record, argv_mode, scratch);
+                }
                 intake.garbled += u64::from(!taken);
             });
             if self.samples.is_full() {
@@ -234,6 +253,9 @@ impl LiveSource {
             self.counted.programs = self.parts.counters.programs();
         }
         self.read_queues(false);
+        if self.pressure.is_due(until_ns) {
+            self.read_pressure();
+        }
         self.release(until_ns, batch);
         Ok(until_ns)
     }
@@ -255,6 +277,11 @@ impl LiveSource {
     fn release(&mut self, until_ns: u64, batch: &mut Vec<u8>) {
         self.order.release(until_ns, batch);
         self.intake.coalesced += coalesce(batch);
+    }
+
+    fn read_pressure(&mut self) {
+        let reading = facts::pressure::read(Path::new("/proc"));
+        self.enter(clock::ktime_ns(), &Fact::Pressure(reading));
     }
 
     /// Enters what the kernel's counters say was lost, missed or only counted since they were last read.

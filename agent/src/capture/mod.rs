@@ -5,6 +5,7 @@ pub mod coalesce;
 pub mod facts;
 pub mod live;
 pub mod order;
+pub mod output;
 pub mod queues;
 pub mod recent;
 pub mod redact;

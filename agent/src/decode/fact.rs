@@ -5,7 +5,10 @@
 //! "wall_unix_ns":1718000000000000000}`. It is on tapes, so a field is never renamed nor given another meaning.
 //! Every time is kernel monotonic (`CLOCK_MONOTONIC`) unless its comment says otherwise.
 
+pub mod pressure;
 pub mod symbols;
+
+pub use pressure::{Disk, Pressure};
 
 use super::raw_text::RawText;
 use serde::{Deserialize, Serialize};
@@ -71,6 +74,8 @@ pub enum Fact {
     },
     /// What the agent's own intake lost or folded, since the previous such fact.
     Capture(Capture),
+    /// How busy the disks are, every second.
+    Pressure(Pressure),
     /// A generic netlink family of this kernel: message types below 16 mean nothing without it.
     GenlFamily {
         /// Its message type.
@@ -137,6 +142,9 @@ pub struct Node {
     pub clk_tck: u32,
     /// False when `/proc` shows a container's pids: processes found there cannot be matched with records.
     pub host_pid_ns: bool,
+    /// Where the API server is, as far as this node says: `10.96.0.1:443`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub api_servers: Vec<String>,
 }
 
 /// What became of one probe.
@@ -237,6 +245,10 @@ pub struct Process {
     /// The CNI work it does or is part of; `None` when it has nothing to do with any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cni: Option<Box<CniWork>>,
+    /// The variables of a CNI call in its environment, of a process that the start-up scan found. Its children have
+    /// them too, so they say less than `cni`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cni_environment: Option<Box<super::cni::Environment>>,
     /// Its end, if it has ended and was not yet collected or forgotten.
     pub exited: Option<Exited>,
 }

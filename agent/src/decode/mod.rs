@@ -12,14 +12,16 @@ mod flood;
 mod name_list;
 mod netlink;
 pub mod netlink_names;
+pub mod output;
 pub mod queue;
 pub mod raw_text;
 mod reap;
 pub mod sample;
+mod wait;
 
 use slowpod_ebpf::abi::{
     self, Header, Kind, cgroup::CgroupMove, exit::Exit, flood::Flood, netlink::NetlinkError,
-    netlink::NetlinkSend, queue::Pushed, reap::Reap, spawn::Spawn,
+    netlink::NetlinkSend, queue::Pushed, reap::Reap, spawn::Spawn, wait::Wait,
 };
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
@@ -27,6 +29,7 @@ pub use cgroup::Cgroup;
 pub use cni::Cni;
 pub use exec::{Exec, ExecFail};
 pub use fact::Fact;
+pub use output::Output;
 pub use queue::RunQueue;
 pub use sample::Sample;
 
@@ -63,6 +66,10 @@ pub enum Event<'a> {
     RunQueue(Box<RunQueue>),
     /// Who ran while others waited.
     Pushed(Pushed),
+    /// A thread was blocked, and on what.
+    Wait(Box<Wait>),
+    /// A CNI plugin wrote to its standard output or error.
+    Output(Box<Output>),
     /// A fact from outside the kernel.
     Fact(Box<Fact>),
 }
@@ -143,6 +150,8 @@ pub fn event(bytes: &[u8]) -> Result<(Header, Event<'_>), Garbled> {
         Kind::Sample => Event::Sample(Box::new(sample::sample(bytes)?)),
         Kind::RunQueue => Event::RunQueue(Box::new(queue::run_queue(bytes)?)),
         Kind::Pushed => Event::Pushed(queue::pushed(bytes)?),
+        Kind::Wait => Event::Wait(Box::new(wait::wait(bytes)?)),
+        Kind::Output => Event::Output(Box::new(output::output(bytes)?)),
         Kind::Fact => {
             Event::Fact(Box::new(fact::decode(bytes).map_err(|error| Garbled::Fact(error.to_string()))?))
         }

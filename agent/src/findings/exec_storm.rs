@@ -39,9 +39,14 @@ struct Storm<'a> {
 }
 
 impl<'a> Storm<'a> {
-    fn of(snapshot: &'a Snapshot, key: &'a DaemonKey, daemon: &'a Daemon) -> Option<Self> {
-        // Forks without exec are another finding.
-        let starts = |own: &&Loop| storm::is_storm(own) && stormy(own).next().is_some();
+    fn of(snapshot: &'a Snapshot, key: &'a DaemonKey, daemon: &'a Daemon, cni: &CniWork<'_>) -> Option<Self> {
+        // What goes on inside a CNI call has rules of its own.
+        if snapshot.state.processes.get(daemon.latest).is_some_and(|process| process.cni.is_some()) {
+            return None;
+        }
+        // So have the plugins that a runtime starts; forks without exec are another finding.
+        let stormy = |own: &'a Loop| stormy(own).filter(|(class, _)| !cni.contains(&(key.clone(), &**class)));
+        let starts = |own: &&'a Loop| storm::is_storm(own) && stormy(own).next().is_some();
         let loops: Vec<&Loop> = storm::loops(snapshot, daemon).filter(starts).collect();
         let classes = ClassSum::over(loops.iter().copied());
         let stormy = loops.iter().flat_map(|own| stormy(own)).map(|(class, _)| class.clone()).collect();
@@ -70,6 +75,18 @@ impl<'a> Storm<'a> {
     }
 }
 
+/// Who starts CNI plugins, as which class: a container runtime at its work.
+type CniWork<'a> = BTreeSet<(DaemonKey, &'a str)>;
+
+fn cni_work(state: &State) -> CniWork<'_> {
+    let calls = state.cni.all().filter(|call| !call.is_delegated());
+    let started = calls.filter_map(|call| {
+        let class = &state.processes.get(call.id)?.argv_class;
+        Some((key_of(&state.processes, call.spawner?)?, &**class))
+    });
+    started.collect()
+}
+
 /// The classes of programs that make a loop a storm.
 fn stormy(own: &Loop) -> impl Iterator<Item = (&Arc<str>, &ClassStats)> {
     storm::repeated(own).filter(|(_, class)| class.programs() > 0)
@@ -81,9 +98,9 @@ fn programs(own: &Loop) -> u64 {
 }
 
 fn find(snapshot: &Snapshot) -> Vec<Finding> {
-    let daemons = snapshot.state.daemons.iter();
+    let (daemons, cni) = (snapshot.state.daemons.iter(), cni_work(&snapshot.state));
     let storms: Vec<Storm<'_>> =
-        daemons.filter_map(|(key, daemon)| Storm::of(snapshot, key, daemon)).collect();
+        daemons.filter_map(|(key, daemon)| Storm::of(snapshot, key, daemon, &cni)).collect();
     let is_inner = |inner: &Storm<'_>| storms.iter().any(|outer| is_within(&snapshot.state, inner, outer));
     let outer = storms.iter().filter(|storm| !is_inner(storm));
     outer.map(|storm| finding(snapshot, storm, &storms)).collect()

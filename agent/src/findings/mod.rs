@@ -1,13 +1,21 @@
 //! Findings: what stands out, ranked by what it costs. In: a snapshot. Out: causes in plain words, each with
 //! its numbers, where to see them, and what usually helps. One file is one rule; all are in [`FINDINGS`].
 
+mod adds;
 mod callers;
+pub mod cni_daemon;
+pub mod cni_disk;
+pub mod cni_exec_storm;
+pub mod cni_retries;
+pub mod cni_rtnl;
+pub mod cni_server;
 pub mod cni_slow;
 pub mod exec_storm;
 pub mod fixes;
 pub mod fork_storm;
 pub mod human;
 pub mod incomplete;
+pub mod lock_convoy;
 pub mod netlink_refused;
 pub mod path_search;
 pub mod pod_slow;
@@ -35,6 +43,13 @@ pub struct Rule {
 /// Every rule.
 pub const FINDINGS: &[&Rule] = &[
     &exec_storm::RULE,
+    &lock_convoy::RULE,
+    &cni_disk::RULE,
+    &cni_server::RULE,
+    &cni_daemon::RULE,
+    &cni_rtnl::RULE,
+    &cni_exec_storm::RULE,
+    &cni_retries::RULE,
     &cni_slow::RULE,
     &pod_slow::RULE,
     &path_search::RULE,
@@ -84,6 +99,8 @@ pub struct Evidence {
 pub enum Subject {
     /// The agent's own sight: it concerns every answer.
     Node,
+    /// The node's CNI calls.
+    Cni,
     /// A daemon.
     Daemon(DaemonKey),
     /// A process.

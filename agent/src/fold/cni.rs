@@ -8,9 +8,11 @@
 
 pub mod attempts;
 pub mod tree;
+pub mod words;
 
 use super::State;
-use crate::decode;
+use super::waits::{Key, Sum, Waits};
+use crate::decode::{self, cni::Environment};
 use crate::enrich::{ProcId, cni::CniWork, processes::Process, text};
 use attempts::Sandboxes;
 use slowpod_ebpf::abi::exit::{Exit, FLAG_SPLIT_PARTIAL};
@@ -18,6 +20,7 @@ use slowpod_ebpf::abi::split::Split;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use tree::Tree;
+use words::Words;
 
 /// Calls in flight that are followed; a runtime does some tens at once. Beyond this new ones are counted as
 /// evicted.
@@ -70,8 +73,12 @@ pub struct Call {
     pub end_lost: bool,
     /// It began before the answer's first record: its tree may miss what happened until then.
     pub cut_at_start: bool,
+    /// What its own threads waited for.
+    pub waits: Waits,
     /// What its descendants did.
     pub tree: Tree,
+    /// What it wrote.
+    pub words: Words,
     /// Descendants alive.
     below: u32,
 }
@@ -179,9 +186,24 @@ impl State {
         let now_ns = fixed.header.ktime_ns;
         let id = self.known_or_stub(now_ns, &fixed.task, &fixed.comm, fixed.cgroup_id);
         self.loss.cni_cut += u64::from(fixed.cut != 0 && self.window.holds(now_ns));
+        self.cni_environment(id, &cni.environment, now_ns);
+    }
+
+    /// The start-up scan found the variables of a call in a process's environment. It comes by parents first, as a rule.
+    pub(super) fn cni_scanned(&mut self, id: ProcId, environment: &Environment, now_ns: u64) {
+        let parent = self.processes.get(id).map_or(0, |process| process.scanned_ppid);
+        let above = self.processes.lives_of(parent).next_back().and_then(|parent| parent.cni.clone());
+        if let Some(process) = self.processes.get_mut(id) {
+            process.cni = above;
+        }
+        self.cni_environment(id, environment, now_ns);
+    }
+
+    /// A process has such variables: it is a call, or part of the one above it.
+    fn cni_environment(&mut self, id: ProcId, environment: &Environment, now_ns: u64) {
         let Some(process) = self.processes.get(id) else { return };
         let inherited =
-            process.cni.clone().filter(|work| work.environment.container_id == cni.environment.container_id);
+            process.cni.clone().filter(|work| work.environment.container_id == environment.container_id);
         let parent = match inherited {
             // A wrapper became the plugin proper.
             Some(work) if work.call == id => return,
@@ -189,7 +211,7 @@ impl State {
             Some(work) => Some(work.call),
             None => None,
         };
-        let work = Arc::new(CniWork::new(id, parent, cni.environment.clone()));
+        let work = Arc::new(CniWork::new(id, parent, environment.clone()));
         self.pod_names.learn(&work.pod);
         if let Some(process) = self.processes.get_mut(id) {
             process.cni = Some(Arc::clone(&work));
@@ -220,8 +242,10 @@ impl State {
             started_ns,
             end: None,
             end_lost: false,
-            cut_at_start: started_ns < self.covered.0,
+            cut_at_start: started_ns < self.covered.0 || process.spawned_ns == 0,
+            waits: Waits::default(),
             tree: Tree::default(),
+            words: Words::default(),
             below: 0,
         };
         if !call.is_delegated() {
@@ -295,6 +319,31 @@ impl State {
         }
         if self.window.holds(now_ns) {
             self.cni.keep(call);
+        }
+    }
+
+    /// A process of a call waited.
+    pub(super) fn cni_waited(&mut self, id: ProcId, work: &CniWork, key: &Key, sum: &Sum) {
+        let above = if work.call == id {
+            if let Some(call) = self.cni.live.get_mut(&id) {
+                call.waits.add(key, sum);
+            }
+            work.parent
+        } else {
+            Some(work.call)
+        };
+        if let Some(nearest) = above {
+            self.cni.above(nearest, |call| call.tree.waits.add(key, sum));
+        }
+    }
+
+    /// A process of a call wrote something.
+    pub(super) fn cni_said(&mut self, output: &decode::Output) {
+        let id = self.processes.resolve(&output.fixed.task);
+        let Some(work) = id.and_then(|id| self.processes.get(id)?.cni.clone()) else { return };
+        let own = id == Some(work.call);
+        if let Some(call) = self.cni.live.get_mut(&work.call) {
+            call.words.add(output, own);
         }
     }
 

@@ -48,6 +48,7 @@ pub(super) fn apply(state: &mut State, now_ns: u64, fact: Fact) {
             state.genl.insert(id, text::safe(name.as_bytes(), FAMILY_TEXT_BYTES).into_owned());
         }
         Fact::PodName { uid, namespace, name } => state.pod_names.told(&uid, &namespace, &name),
+        Fact::Pressure(reading) => state.pressure.add(now_ns, reading),
         Fact::Gone { tgid, start_ns } => state.gone(now_ns, ProcId { tgid, start_ns }),
         Fact::Symbols(symbols) => state.symbols(&symbols),
     }
@@ -108,6 +109,8 @@ impl State {
         });
         if fact.exited.is_some() {
             self.processes.end(id);
+        } else if let Some(environment) = &fact.cni_environment {
+            self.cni_scanned(id, environment, now_ns);
         } else {
             self.cni_told(id, now_ns);
         }

@@ -385,7 +385,7 @@ impl State {
             .and_then(|key| self.daemons.get(key))
             .map_or_else(|| "unknown".into(), |daemon| daemon.name.clone());
         let row = self.totals.spawns.row(&name, class);
-        row.spawns += 1;
+        row.spawns.grow(1);
         row.failed.grow(u64::from(exit.status != 0));
         row.wall_ns.grow(exit.header.ktime_ns.saturating_sub(exit.spawned_ns));
         row.split.add(&exit.threads);

@@ -10,11 +10,13 @@ pub mod facts;
 pub mod failed;
 pub mod grow;
 pub mod life;
+pub mod locks;
 pub mod loops;
 pub mod loss;
 mod nameless;
 pub mod netlink;
 pub mod pods;
+pub mod pressure;
 pub mod profile;
 pub mod sched;
 mod sends;
@@ -25,6 +27,7 @@ pub mod storm;
 pub mod totals;
 mod uncollected;
 pub mod union;
+pub mod waits;
 
 use crate::decode::{Event, Fact, Garbled};
 use crate::enrich::{
@@ -165,6 +168,10 @@ pub struct State {
     pub cni: cni::Calls,
     /// Starts of pods.
     pub pods: pods::Pods,
+    /// How busy the node's disks were.
+    pub pressure: pressure::Readings,
+    /// Locks that anyone waited for in the window.
+    pub locks: locks::Locks,
     /// Netlink by sender, in the window.
     pub senders: BTreeMap<Sender, NetlinkTable>,
     /// The same by stack.
@@ -211,6 +218,8 @@ impl State {
             ended: VecDeque::new(),
             cni: cni::Calls::new(limits.cni_calls_max),
             pods: pods::Pods::new(limits.pods_max),
+            pressure: pressure::Readings::default(),
+            locks: locks::Locks::default(),
             senders: BTreeMap::new(),
             sent: sent::Sent::new(limits.profile_rows_max),
             spawned: spawned::Spawned::new(limits.profile_rows_max),
@@ -273,6 +282,8 @@ impl State {
             Event::Sample(sample) => self.sample(&sample),
             Event::RunQueue(waits) => self.run_queue(&waits),
             Event::Pushed(pushed) => self.pushed(&pushed),
+            Event::Wait(wait) => self.wait(&wait),
+            Event::Output(output) => self.cni_said(&output),
             Event::Fact(fact) => self.fact(now_ns, *fact),
         }
     }
@@ -293,6 +304,7 @@ impl State {
             sched,
             cni,
             pods,
+            locks,
             ..
         } = &mut self;
         for (_, daemon) in daemons.iter_mut() {
@@ -312,6 +324,7 @@ impl State {
         loss.evict("cni_calls", cni.evicted);
         loss.evict("cni_sandboxes", cni.sandboxes.evicted);
         loss.evict("pods", pods.evicted);
+        loss.evict("lock_waits", locks.evicted);
         let until_ns = until_ns.min(self.window.until_ns);
         Snapshot { window: Window { until_ns, ..self.window }, state: self }
     }
@@ -337,11 +350,20 @@ impl State {
             ("cni_calls", (self.cni.in_flight(), cni::LIVE_MAX)),
             ("daemons", (self.daemons.len(), daemons::DAEMONS_MAX)),
             ("pods", (self.pods.len(), self.limits.pods_max)),
+            ("locks", (self.locks.len(), locks::LOCKS_MAX)),
             ("netlink_senders", (self.senders.len(), SENDERS_MAX)),
             ("stacks", self.stacks.size()),
         ]);
         sizes.extend(self.symbols.sizes().map(|(table, used, max)| (table, (used, max))));
         sizes
+    }
+
+    /// Whether an address is one where the node looks for its API server.
+    pub fn is_api_server(&self, address: &core::net::SocketAddr) -> bool {
+        let servers = self.node.iter().flat_map(|node| &node.api_servers);
+        servers
+            .filter_map(|server| server.parse().ok())
+            .any(|server: core::net::SocketAddr| server == *address)
     }
 
     fn fact(&mut self, now_ns: u64, fact: Fact) {

@@ -130,6 +130,10 @@ pub struct CniTotals {
     pub calls: Table<Durations>,
     /// Of these, those that failed, by (command, plugin).
     pub failed: Table<u64>,
+    /// CNI errors in the plugins' own words, by (plugin, code).
+    pub errors: Table<u64>,
+    /// Of these, conflicts: someone else changed the object first, by (plugin, "").
+    pub conflicts: Table<u64>,
     /// From a sandbox's first attempt's start to its first success's end.
     pub network_ready: Durations,
 }
@@ -153,6 +157,10 @@ impl CniTotals {
         let command = call.command_label().into();
         self.calls.row(&command, &call.plugin).add(ended_ns.saturating_sub(call.started_ns), 0);
         *self.failed.row(&command, &call.plugin) += u64::from(call.failed());
+        if let Some(error) = &call.words.error {
+            *self.errors.row(&call.plugin, &error.code.to_string().into()) += 1;
+            *self.conflicts.row(&call.plugin, &Arc::default()) += u64::from(error.is_conflict());
+        }
     }
 }
 

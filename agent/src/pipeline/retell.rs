@@ -67,7 +67,9 @@ impl Retell {
                     | Kind::Flood
                     | Kind::Cni
                     | Kind::RunQueue
-                    | Kind::Pushed,
+                    | Kind::Pushed
+                    | Kind::Wait
+                    | Kind::Output,
                 )
                 | None => {}
             }

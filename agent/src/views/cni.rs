@@ -6,15 +6,16 @@
 //! `wall_ns`, a sum that may exceed the call's. `tree.busy_ns` is the part of the call's wall time in which at least
 //! one descendant was alive.
 
+use super::cni_calls::{CallBlock, call_block};
 use super::cni_flow::{self, FlowBlock};
 use super::cni_sandboxes::{self, SandboxBlock};
-use super::describe::{ExitBlock, IdentityBlock, Instant, OutcomesBlock, ProcessRef, SplitBlock};
+use super::describe::OutcomesBlock;
 use super::{JSON, Param, Query, View, body, filter::Filter, query::ParamKind};
 use crate::enrich::cni::CniWork;
+use crate::fold::Snapshot;
 use crate::fold::class::Outcomes;
-use crate::fold::cni::{Call, End};
-use crate::fold::grow::{split_ns, total};
-use crate::fold::{Snapshot, State};
+use crate::fold::cni::Call;
+use crate::fold::grow::total;
 use serde::Serialize;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -26,6 +27,16 @@ pub static VIEW: View = View {
     path: "/api/v1/cni",
     about: "CNI calls, the slowest first, each with its pod, its time split and what its children did; by command and \
             plugin; how many at once; and per sandbox the attempts until its network was ready.",
+    params: &[SANDBOX],
+    content_type: JSON,
+    render,
+};
+
+/// The view of one sandbox.
+pub static SANDBOX_VIEW: View = View {
+    name: "cni_sandbox",
+    path: "/api/v1/cni/{sandbox}",
+    about: "The CNI calls of one sandbox, by its CNI_CONTAINERID, with everything that the view of all calls has.",
     params: &[SANDBOX],
     content_type: JSON,
     render,
@@ -62,6 +73,10 @@ struct Totals {
     calls: usize,
     failed: usize,
     in_flight: usize,
+    /// CNI errors by code, in the plugins' own words.
+    errors: BTreeMap<u64, u64>,
+    /// Of these, conflicts: someone else changed the object first (HTTP 409).
+    conflicts: usize,
     /// Gone, and nobody saw how.
     ends_lost: usize,
     /// Without `K8S_POD_UID`: STATUS and VERSION, and callers that are no Kubernetes runtime.
@@ -102,80 +117,6 @@ struct PluginBlock {
     /// Of those that ended.
     wall_ns: Option<Percentiles>,
     exits: OutcomesBlock,
-}
-
-/// One call.
-#[derive(Serialize)]
-struct CallBlock {
-    command: Arc<str>,
-    plugin: Arc<str>,
-    path: String,
-    /// `ended`, `running` or `lost`: gone, and nobody saw how.
-    state: &'static str,
-    container_id: Arc<str>,
-    ifname: Arc<str>,
-    netns: Arc<str>,
-    namespace: Option<Arc<str>>,
-    pod: Option<Arc<str>>,
-    identity: IdentityBlock,
-    traceparent: Option<Arc<str>>,
-    pid: u32,
-    start_ns: u64,
-    /// The runtime, or the plugin that delegates.
-    spawner: Option<ProcessRef>,
-    /// Run by another plugin, with this process id.
-    delegated_by: Option<u32>,
-    started: Instant,
-    ended: Option<Instant>,
-    wall_ns: u64,
-    exit: Option<ExitBlock>,
-    /// The main thread's time; adds up to `wall_ns` together with `ending_ns`.
-    split: Option<SplitBlock>,
-    /// From the main thread's end to the last thread's: a program of several threads ends when all have.
-    ending_ns: u64,
-    threads: Option<ThreadsBlock>,
-    split_partial: bool,
-    tree: TreeBlock,
-    /// Descendants alive when it ended.
-    outlived_by: u32,
-    /// It began before the answer's first record: its tree may miss what happened until then.
-    cut_at_start: bool,
-}
-
-/// All threads of a plugin together.
-#[derive(Serialize)]
-struct ThreadsBlock {
-    count: u32,
-    /// Sum of their lifetimes, to which the split adds up.
-    thread_ns: u64,
-    split: SplitBlock,
-}
-
-/// All descendants of a plugin together.
-#[derive(Serialize)]
-struct TreeBlock {
-    spawns: u64,
-    /// Of these, only counted, under flood.
-    counted: u64,
-    /// Time in which at least one was alive.
-    busy_ns: u64,
-    /// Sum of their wall times, to which the split adds up.
-    wall_ns: u64,
-    split: SplitBlock,
-    /// The most time first.
-    classes: Vec<TreeClassBlock>,
-}
-
-/// One sort of descendants.
-#[derive(Serialize)]
-struct TreeClassBlock {
-    /// Base name of a delegated plugin, or argv class of a helper.
-    name: Arc<str>,
-    delegated: bool,
-    spawns: u64,
-    failed: u64,
-    wall_ns: u64,
-    split: SplitBlock,
 }
 
 fn render(snapshot: &Snapshot, query: &Query) -> Vec<u8> {
@@ -223,7 +164,13 @@ fn is_running(call: &Call) -> bool {
 
 fn totals(calls: &[&Call]) -> Totals {
     let count = |is: fn(&Call) -> bool| calls.iter().filter(|call| is(call)).count();
+    let mut errors = BTreeMap::new();
+    for error in calls.iter().filter_map(|call| call.words.error.as_ref()) {
+        *errors.entry(error.code).or_default() += 1;
+    }
     Totals {
+        errors,
+        conflicts: count(|call| call.words.error.as_ref().is_some_and(|error| error.is_conflict())),
         calls: calls.len(),
         failed: count(Call::failed),
         in_flight: count(is_running),
@@ -255,70 +202,4 @@ fn by_plugin(calls: &[&Call]) -> Vec<PluginBlock> {
         }
     };
     groups.into_iter().map(block).collect()
-}
-
-fn call_block(state: &State, call: &Call, until_ns: u64) -> CallBlock {
-    let work = &call.work;
-    let end = call.end.as_ref();
-    CallBlock {
-        command: work.command.clone(),
-        plugin: call.plugin.clone(),
-        path: call.path.clone(),
-        state: match (end.is_some(), call.end_lost) {
-            (true, _) => "ended",
-            (false, true) => "lost",
-            (false, false) => "running",
-        },
-        container_id: work.container_id.clone(),
-        ifname: work.ifname.clone(),
-        netns: work.netns.clone(),
-        namespace: work.pod.namespace.clone(),
-        pod: work.pod.name.clone(),
-        identity: IdentityBlock::of_cni(work),
-        traceparent: (!work.traceparent.is_empty()).then(|| work.traceparent.clone()),
-        pid: call.id.tgid,
-        start_ns: call.id.start_ns,
-        spawner: call.spawner.map(|id| ProcessRef::of(state, id)),
-        delegated_by: work.parent.map(|id| id.tgid),
-        started: Instant::of(state, call.started_ns),
-        ended: end.map(|end| Instant::of(state, end.ended_ns)),
-        wall_ns: call.wall_ns(until_ns),
-        exit: end.map(|end| ExitBlock::of(end.status)),
-        split: end.map(|end| (&end.main).into()),
-        ending_ns: end.map_or(0, |end| call.wall_ns(0).saturating_sub(split_ns(&end.main))),
-        threads: end.map(threads_block),
-        split_partial: end.is_some_and(|end| end.partial),
-        tree: tree_block(call),
-        outlived_by: end.map_or(0, |end| end.outlived_by),
-        cut_at_start: call.cut_at_start,
-    }
-}
-
-fn threads_block(end: &End) -> ThreadsBlock {
-    ThreadsBlock { count: end.thread_count, thread_ns: end.thread_ns, split: (&end.threads).into() }
-}
-
-fn tree_block(call: &Call) -> TreeBlock {
-    let tree = &call.tree;
-    let mut classes: Vec<TreeClassBlock> = tree
-        .classes
-        .iter()
-        .map(|((delegated, name), class)| TreeClassBlock {
-            name: name.clone(),
-            delegated: *delegated,
-            spawns: class.spawns,
-            failed: class.failed,
-            wall_ns: class.wall_ns,
-            split: (&class.split).into(),
-        })
-        .collect();
-    classes.sort_by_key(|class| Reverse(class.wall_ns));
-    TreeBlock {
-        spawns: tree.spawns,
-        counted: tree.counted,
-        busy_ns: tree.busy.total_ns(),
-        wall_ns: tree.wall_ns,
-        split: (&tree.split).into(),
-        classes,
-    }
 }

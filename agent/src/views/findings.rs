@@ -83,7 +83,7 @@ fn render(snapshot: &Snapshot, query: &Query) -> Vec<u8> {
 fn passes(filter: &Filter<'_>, snapshot: &Snapshot, subject: &Subject) -> bool {
     let state = &snapshot.state;
     match subject {
-        Subject::Node => true,
+        Subject::Node | Subject::Cni => true,
         Subject::Daemon(key) => match state.daemons.get(key) {
             Some(daemon) => filter.daemon(key, daemon),
             None => filter.is_empty(),

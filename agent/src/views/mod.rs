@@ -4,6 +4,7 @@
 pub mod body;
 pub mod classes;
 pub mod cni;
+mod cni_calls;
 mod cni_flow;
 mod cni_sandboxes;
 pub mod completeness;
@@ -25,10 +26,12 @@ pub mod query;
 pub mod sched;
 pub mod sched_heatmap;
 pub mod storms;
+mod waits;
 
 use crate::fold::Snapshot;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 pub use query::{Param, Query, QueryError};
+pub(crate) use waits::message as netlink_wait;
 
 /// One endpoint.
 pub struct View {
@@ -82,6 +85,7 @@ pub const VIEWS: &[&View] = &[
     &cni::VIEW,
     &pods::VIEW,
     &pod::VIEW,
+    &cni::SANDBOX_VIEW,
     &processes::VIEW,
     &netlink::VIEW,
     &sched::VIEW,

@@ -54,6 +54,8 @@ impl Cast {
             "thread" => self.thread(words, now_ns),
             "exec" => self.exec(words, now_ns),
             "cni" => self.cni(words, now_ns),
+            "wait" => self.waited(words, now_ns),
+            "says" => self.says(words, now_ns),
             "fail" => self.fail(words, now_ns),
             "exit" => self.exit(words, now_ns),
             "reap" => self.reap(words, now_ns),
@@ -79,6 +81,12 @@ impl Cast {
     pub(super) fn life(&mut self, words: &mut Words) -> Result<&mut Life, String> {
         let label = words.must("who")?;
         self.lives.get_mut(&label).ok_or_else(|| format!("{label:?} is not in the scene yet"))
+    }
+
+    /// The pid of someone in the scene.
+    pub(super) fn pid_of(&self, label: &str) -> Result<u32, String> {
+        let life = self.lives.get(label).ok_or_else(|| format!("{label:?} is not in the scene yet"))?;
+        Ok(life.task.tgid)
     }
 
     /// A pid for a label: the label itself when it is a number, else a new one.

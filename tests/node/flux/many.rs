@@ -80,7 +80,8 @@ fn of_many_pods_every_call_is_seen_and_none_is_lost() {
     let others =
         answer.list("/calls").into_iter().filter(|call| !["ADD", "DEL"].contains(&call.text("/command")));
     assert!(others.into_iter().all(|call| call.text("/command") == "VERSION"), "{answer}");
-    assert_eq!(answer.at("/completeness/lost").as_object().map(|lost| lost.len()), Some(0), "{answer}");
+    let lost = answer.at("/completeness/lost");
+    assert_eq!(lost.as_object().map(|lost| lost.len()), Some(0), "{lost}");
     let starts = agent.get("/api/v1/pods?seconds=1800&limit=1000").unwrap();
     assert_eq!(starts.number("/totals/network_only"), count as u64);
     drop(agent);

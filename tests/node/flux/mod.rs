@@ -1,6 +1,7 @@
 //! `slowpod flux` with Debian's plugins and with the slow plugin, in a private network namespace.
 
 mod bed;
+mod explained;
 mod failures;
 mod many;
 mod refusals;

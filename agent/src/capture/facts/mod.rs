@@ -1,10 +1,12 @@
 //! Facts about the world outside the rings. In: `/proc`, the cgroup file systems, clocks, one netlink dump.
 //! Out: [`Fact`] values; whoever calls gives them their time and [encodes](crate::decode::fact::encode) them.
 
+pub mod api_server;
 pub mod cgroups;
 pub mod clock;
 pub mod genl;
 pub mod node;
+pub mod pressure;
 pub mod proc;
 pub mod quota;
 

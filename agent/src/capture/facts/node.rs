@@ -23,6 +23,7 @@ pub fn node(root: &Path, node_name: Option<&str>, argv_mode: &str) -> Node {
         argv_mode: argv_mode.to_owned(),
         clk_tck: clk_tck(),
         host_pid_ns: pid_ns.is_ok_and(|inode| inode == INITIAL_PID_NS),
+        api_servers: super::api_server::find(root, |name| std::env::var(name).ok()),
     }
 }
 

@@ -1,14 +1,19 @@
 //! The processes there are. In: `/proc/PID/{stat,status,cmdline,cgroup}` and the link `exe`. Out: `Process`
 //! facts, and whether one process is still alive.
 //!
-//! Nothing else of a process is read, its environment least of all, and no link is followed. Each process's
+//! Nothing else of a process is read, and no link is followed. Only a process that began a few minutes ago may be a CNI
+//! plugin at work: of its environment the variables of a CNI call are looked for, and nothing else of it is kept. Each process's
 //! files are opened relative to its own directory, so a pid that is recycled under the scan gives an error and
 //! never a mixture. `cmdline` lies in the process's memory, whose owner can make a reader wait: call this from
 //! a thread that may. Format: proc(5).
 
 use super::cgroups::split_line;
+use crate::decode::cni::Environment;
 use crate::decode::fact::{Exited, Process, tick_ns};
+use crate::decode::raw_text::RawText;
+use slowpod_ebpf::abi::cni::ARGS_BYTES;
 use slowpod_ebpf::abi::exec::ARGV_BYTES;
+use slowpod_ebpf::rules::env::Key;
 use std::ffi::CStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
@@ -20,6 +25,10 @@ use std::path::Path;
 pub const PROCESSES_MAX: usize = 32_768;
 /// Read at most of `stat`, `status` and `cgroup`: each is one page or less but for the last of many v1 lines.
 pub const TEXT_BYTES_MAX: usize = 16 << 10;
+/// Oldest process that may be a CNI call: a runtime gives a plugin minutes at most.
+const CALL_AGE_NS: u64 = 600_000_000_000;
+/// Read at most of an environment, as much as the kernel programs look at.
+const ENVIRONMENT_BYTES_MAX: usize = 128 << 10;
 /// Asked for at first, which is more than most of these files hold.
 const PAGE_BYTES: usize = 4 << 10;
 /// `PF_KTHREAD` (linux/sched.h): a thread of the kernel.
@@ -54,8 +63,9 @@ impl Reader<'_> {
         let mut pids: Vec<u32> = names.filter_map(|name| pid(&name)).collect();
         pids.sort_unstable();
         let cut = pids.len() > PROCESSES_MAX;
+        let now_ns = uptime_ns(self.proc);
         for pid in pids.into_iter().take(PROCESSES_MAX) {
-            if let Some(process) = self.one(pid, &mut cgroup_id) {
+            if let Some(process) = self.one(pid, now_ns, &mut cgroup_id) {
                 each(process);
             }
         }
@@ -63,7 +73,7 @@ impl Reader<'_> {
     }
 
     /// `None` for the kernel's threads and for what is gone.
-    fn one(&self, tgid: u32, cgroup_id: impl FnOnce(&[u8]) -> Option<u64>) -> Option<Process> {
+    fn one(&self, tgid: u32, now_ns: u64, cgroup_id: impl FnOnce(&[u8]) -> Option<u64>) -> Option<Process> {
         let directory = Directory::open(&self.proc.join(tgid.to_string())).ok()?;
         let stat = directory.read(c"stat", TEXT_BYTES_MAX).ok()?;
         let stat = Stat::parse(&stat).filter(|stat| stat.flags & PF_KTHREAD == 0)?;
@@ -82,9 +92,12 @@ impl Reader<'_> {
         let lines = directory.read(c"cgroup", TEXT_BYTES_MAX).unwrap_or_default();
         let mut lines = lines.split(|byte| *byte == b'\n').filter_map(split_line);
         let cgroup = lines.find(|(hierarchy, ..)| Some(*hierarchy) == self.hierarchy);
+        let start_ns = stat.start_ticks.saturating_mul(tick_ns(self.clk_tck));
+        let young = now_ns.saturating_sub(start_ns) < CALL_AGE_NS;
+        let environ = young.then(|| directory.read_lines(c"environ", ENVIRONMENT_BYTES_MAX).ok()).flatten();
         let mut process = Process {
             tgid,
-            start_ns: stat.start_ticks.saturating_mul(tick_ns(self.clk_tck)),
+            start_ns,
             start_exact: false,
             ppid: stat.ppid,
             spawner: None,
@@ -104,6 +117,7 @@ impl Reader<'_> {
             threads: stat.threads,
             uid: status.uid,
             cni: None,
+            cni_environment: environ.and_then(|environ| cni_environment(&environ)).map(Box::new),
             exited: stat.has_exited().then_some(Exited { exit_ns: 0, status: stat.exit_status }),
         };
         (self.redact)(&mut process);
@@ -121,6 +135,30 @@ pub fn alive(proc: &Path, tgid: u32, start_ticks: u64) -> bool {
         }
         Err(error) => !matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)),
     }
+}
+
+/// Time since boot; 0, by which every process seems young, when it cannot be read.
+fn uptime_ns(proc: &Path) -> u64 {
+    let text = fs::read_to_string(proc.join("uptime")).unwrap_or_default();
+    let seconds: f64 = text.split(' ').next().and_then(|seconds| seconds.parse().ok()).unwrap_or(0.0);
+    (seconds * 1e9) as u64
+}
+
+/// The variables of a CNI call, if there is one: the same that the kernel programs look for.
+fn cni_environment(environ: &[u8]) -> Option<Environment> {
+    let value = |key: Key, max_bytes: usize| {
+        let mut found =
+            environ.split(|byte| *byte == 0).filter_map(|word| word.strip_prefix(key.text().as_bytes()));
+        found.next().map(|value| RawText::from(&value[..value.len().min(max_bytes)]))
+    };
+    Some(Environment {
+        command: value(Key::Command, 16)?,
+        container_id: value(Key::ContainerId, 128).unwrap_or_default(),
+        netns: value(Key::NetNs, 256).unwrap_or_default(),
+        ifname: value(Key::IfName, 16).unwrap_or_default(),
+        args: value(Key::Args, ARGS_BYTES).unwrap_or_default(),
+        traceparent: value(Key::TraceParent, 64).unwrap_or_default(),
+    })
 }
 
 /// A name in `/proc` that is a pid.

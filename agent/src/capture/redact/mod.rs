@@ -94,6 +94,19 @@ pub fn redact_process(process: &mut Process, mode: ArgvMode) {
     process.argv = RawText(replaced);
 }
 
+/// Masks secrets in a text for people, by the same rules: its words are taken for those of a command line.
+pub fn redact_words(text: &str) -> String {
+    // The first word of a command line is its program, which is never masked.
+    const PROGRAM: &[u8] = b"-\0";
+    let words = text.bytes().map(|byte| if byte.is_ascii_whitespace() { 0 } else { byte });
+    let argv: Vec<u8> = PROGRAM.iter().copied().chain(words).collect();
+    let command = CommandLine { path: b"", argv: &argv, comm: b"", flags: 0 };
+    let Some(mut replaced) = line::redact(&command) else { return text.to_owned() };
+    let mut words = replaced.split_off(PROGRAM.len());
+    words.iter_mut().filter(|byte| **byte == 0).for_each(|byte| *byte = b' ');
+    String::from_utf8_lossy(&words).into_owned()
+}
+
 /// What to keep in place of a command's arguments, and the flags that say so; `None` = all of it.
 fn redact(command: &CommandLine<'_>, mode: ArgvMode) -> Option<(Vec<u8>, u32)> {
     let (mut replaced, class_only) = match mode {

@@ -4,6 +4,8 @@ use super::fields::Fields;
 use super::grid::{Column, Grid};
 use crate::findings::human::{count, duration, many};
 
+/// Shorter waits are not worth a line.
+const WAIT_SHOWN_NS: u64 = 1_000_000;
 /// Characters of a container id that are shown, as runtimes do.
 const ID_CHARS: usize = 13;
 
@@ -27,6 +29,18 @@ pub(super) fn lines(answer: &Fields<'_>, width: usize) -> Vec<String> {
             duration(ready.whole("max"))
         ));
     }
+    let codes: Vec<String> = totals
+        .at("errors")
+        .entries()
+        .map(|(code, times)| format!("{code} ({} times)", times.count_text()))
+        .collect();
+    if !codes.is_empty() {
+        lines.push(format!(
+            "CNI errors by code: {}; {}",
+            codes.join(", "),
+            many(totals.whole("conflicts"), "conflict")
+        ));
+    }
     let mut add = |grid: Grid| {
         if !grid.is_empty() {
             lines.push(String::new());
@@ -36,6 +50,7 @@ pub(super) fn lines(answer: &Fields<'_>, width: usize) -> Vec<String> {
     add(by_plugin(answer));
     add(troubled(answer));
     add(calls(answer));
+    add(waits(answer));
     lines
 }
 
@@ -138,6 +153,55 @@ fn calls(answer: &Fields<'_>) -> Grid {
         ]);
     }
     grid
+}
+
+/// What the slowest calls and all below them waited for.
+fn waits(answer: &Fields<'_>) -> Grid {
+    let mut grid = Grid::new(&[
+        Column::Text("plugin"),
+        Column::Text("pod"),
+        Column::Word("waited for"),
+        Column::Word("in"),
+        Column::Number("times"),
+        Column::Number("blocked"),
+        Column::Text("what"),
+        Column::Text("behind"),
+    ]);
+    for call in answer.at("calls").list() {
+        // A delegated plugin's waits are in its parent's tree.
+        if call.at("delegated_by").is_some() {
+            continue;
+        }
+        let tree = call.at("tree");
+        for wait in call.at("waits").list().chain(tree.at("waits").list()) {
+            if wait.whole("blocked_ns") < WAIT_SHOWN_NS {
+                continue;
+            }
+            grid.row([
+                call.text("plugin"),
+                pod(&call),
+                wait.text("on"),
+                wait.text("op"),
+                wait.count("waits"),
+                wait.span("blocked_ns"),
+                what(&wait),
+                wait.at("holder").at("process").text("comm"),
+            ]);
+        }
+    }
+    grid
+}
+
+/// The thing waited for, by whatever names it.
+fn what(wait: &Fields<'_>) -> String {
+    let rtnl = if wait.flag("rtnl") { "RTNL" } else { "" };
+    let names = [
+        wait.text("path"),
+        wait.text("remote"),
+        [rtnl.to_owned(), wait.text("message")].join(" ").trim().to_owned(),
+        wait.at("device").text("name"),
+    ];
+    names.into_iter().find(|name| !name.is_empty()).unwrap_or_default()
 }
 
 fn pod(of: &Fields<'_>) -> String {

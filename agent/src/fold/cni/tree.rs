@@ -2,6 +2,7 @@
 
 use crate::fold::grow::Grow;
 use crate::fold::union::Union;
+use crate::fold::waits::Waits;
 use slowpod_ebpf::abi::{exit::Exit, split::Split};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,6 +27,8 @@ pub struct Tree {
     pub on_cpu_ns: u64,
     /// When at least one was alive.
     pub busy: Union,
+    /// What they waited for, all their threads.
+    pub waits: Waits,
     /// By name: (delegated plugins, by base name; helpers, by argv class).
     pub classes: BTreeMap<(bool, Arc<str>), TreeClass>,
 }

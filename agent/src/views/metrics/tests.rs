@@ -18,6 +18,8 @@ fn full(daemon: &str) -> Pulse {
     totals.loops.row(&daemon, &Arc::default()).add(6_200_000_000, 3_500_000_000);
     totals.cni.calls.row(&"ADD".into(), &"bridge".into()).add(67_000_000, 0);
     *totals.cni.failed.row(&"ADD".into(), &"bridge".into()) += 1;
+    *totals.cni.errors.row(&"bridge".into(), &"11".into()) += 2;
+    *totals.cni.conflicts.row(&"bridge".into(), &Arc::default()) += 1;
     totals.cni.network_ready.add(120_000_000, 0);
     totals.run_queue.node.buckets[41] = 5;
     let pod = totals.run_queue.pods.row(&"shop".into(), &"web".into());

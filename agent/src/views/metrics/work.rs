@@ -94,6 +94,18 @@ pub(super) fn cni_failed(input: &Input<'_>, rows: &mut Rows) {
     }
 }
 
+pub(super) fn cni_errors(input: &Input<'_>, rows: &mut Rows) {
+    for (plugin, code, errors) in input.pulse.totals.cni.errors.rows() {
+        rows.count(&[plugin, code], *errors);
+    }
+}
+
+pub(super) fn cni_conflicts(input: &Input<'_>, rows: &mut Rows) {
+    for (plugin, _, conflicts) in input.pulse.totals.cni.conflicts.rows() {
+        rows.count(&[plugin], *conflicts);
+    }
+}
+
 pub(super) fn cni_in_flight(input: &Input<'_>, rows: &mut Rows) {
     for ((command, plugin), count) in &input.pulse.cni_in_flight {
         rows.count(&[command, plugin], *count);

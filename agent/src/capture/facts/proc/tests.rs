@@ -288,3 +288,25 @@ fn a_real_script_of_a_hostile_name_and_a_removed_program() {
     assert_eq!(process.path.0, program.as_os_str().as_encoded_bytes());
     assert!(process.path_deleted && !process.script);
 }
+
+#[test]
+fn of_an_environment_only_a_cni_call_s_variables_are_kept_and_only_of_young_processes() {
+    let environ = b"PATH=/bin\0CNI_IFNAME=eth0\0SECRET=hunter2\0CNI_COMMAND=ADD\0CNI_ARGS=K8S_POD_NAME=web\0CNI_PATH=/x\0";
+    let fake = Fake::new();
+    fake.put("uptime", b"900.00 1.00");
+    // Both begin at 812.30 s.
+    fake.process(42, b"bridge", 'S', 17, 0);
+    fake.put("42/environ", environ);
+    let found = fake.only().cni_environment.expect("a call");
+    assert_eq!((found.command.to_string(), found.ifname.to_string()), ("ADD".into(), "eth0".into()));
+    assert_eq!(
+        (found.args.to_string(), found.container_id.to_string()),
+        ("K8S_POD_NAME=web".into(), String::new())
+    );
+    assert!(!format!("{:?}", fake.only()).contains("hunter2"));
+    fake.put("42/environ", b"CNI_COMMANDS=ADD\0XCNI_COMMAND=ADD\0");
+    assert_eq!(fake.only().cni_environment, None);
+    fake.put("42/environ", environ);
+    fake.put("uptime", b"5000.00 1.00");
+    assert_eq!(fake.only().cni_environment, None, "too old");
+}

@@ -1,0 +1,297 @@
+//! `slowpod flux --explain` names what made a plugin slow, and its figures agree with the plugin's own clock.
+
+use super::bed::{Bed, Outcome};
+use harness::truth::Truth;
+use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::time::Duration;
+
+/// How far slowpod's figure may be from the plugin's own clock, in percent.
+const AGREES_PERCENT: u64 = 5;
+/// And the least difference that counts: what the plugin does between its readings.
+const AGREES_NS: u64 = 4_000_000;
+
+/// A run against the slow plugin with these phases in ADD, explained.
+fn explained(bed: &Bed, phases: Value, pods: &str) -> (Outcome, Truth) {
+    let list = bed.slow(phases);
+    let outcome = bed.run(&list, &["--pods", pods, "--concurrency", pods, "--no-loopback", "--explain"]);
+    let report = outcome.report();
+    (outcome, report)
+}
+
+/// The findings about this run, the costliest first: others may be at work on this machine.
+fn findings(report: &Truth) -> Vec<Truth> {
+    const OF_CALLS: [&str; 8] = [
+        "lock_convoy",
+        "cni_disk",
+        "cni_server",
+        "cni_daemon",
+        "cni_rtnl",
+        "cni_exec_storm",
+        "cni_retries",
+        "cni_slow",
+    ];
+    let all = report.list("/explained/findings/findings");
+    for finding in &all {
+        let title = finding.text("/title");
+        assert!(!title.starts_with("slowpod"), "the generator's own work is a finding: {title}");
+    }
+    all.into_iter().filter(|finding| OF_CALLS.contains(&finding.text("/rule"))).collect()
+}
+
+/// The first finding, which must be of this rule.
+fn first(report: &Truth, rule: &str) -> Truth {
+    let mut findings = findings(report);
+    assert!(!findings.is_empty(), "no finding about CNI: {report}");
+    let first = findings.remove(0);
+    assert_eq!(first.text("/rule"), rule, "{first}");
+    first
+}
+
+/// ADD calls of the slow plugin.
+fn adds(report: &Truth) -> Vec<Truth> {
+    let calls = report.list("/explained/cni/calls").into_iter();
+    calls.filter(|call| call.text("/command") == "ADD" && call.text("/plugin") == "slow-cni").collect()
+}
+
+/// What the plugin with this process id wrote down of one phase.
+fn phase(log: &[Truth], pid: u64, name: &str) -> Truth {
+    let is_it = |line: &&Truth| line.number("/pid") == pid && line.text("/do") == name;
+    log.iter().find(is_it).expect("a line per phase").clone()
+}
+
+/// The plugin's clock goes on while it waits for a CPU, which is no part of being blocked: on a busy machine its figure
+/// may be larger by what the plugin spent in run queues.
+fn assert_agrees(what: &str, told_ns: u64, queued_ns: u64, truth_ns: u64) {
+    let slack_ns = (truth_ns * AGREES_PERCENT / 100).max(AGREES_NS);
+    assert!(
+        told_ns <= truth_ns + slack_ns && told_ns + queued_ns + slack_ns >= truth_ns,
+        "{what}: slowpod says {told_ns} ns and {queued_ns} ns in run queues, the plugin {truth_ns} ns"
+    );
+}
+
+/// Each call's time blocked by a cause, and in the evidence for it, agrees with what the plugin says of a phase.
+fn assert_each_agrees(bed: &Bed, report: &Truth, cause: &str, name: &str, field: &str) {
+    let (calls, log) = (adds(report), bed.log());
+    assert!(!calls.is_empty());
+    for call in &calls {
+        let truth_ns = phase(&log, call.number("/pid"), name).number(&format!("/truth/{field}"));
+        let queued_ns = call.number("/split/runnable_ns");
+        let blocked = call.at("/split/blocked_by").get(cause).and_then(Value::as_u64).unwrap_or(0);
+        assert_agrees(&format!("blocked by {cause}"), blocked, queued_ns, truth_ns);
+        let waits = call.list("/waits").into_iter().filter(|wait| wait.text("/on") == cause);
+        let told_ns = waits.map(|wait| wait.number("/blocked_ns")).sum();
+        assert_agrees(&format!("evidence of {cause}"), told_ns, queued_ns, truth_ns);
+    }
+}
+
+#[test]
+fn a_shared_lock_is_a_convoy_with_its_holder() {
+    let bed = Bed::new("convoy");
+    let phases = json!([{ "do": "lock", "path": bed.path("lock"), "ms": 120 }]);
+    let (_, report) = explained(&bed, phases, "5");
+    let finding = first(&report, "lock_convoy");
+    assert!(finding.text("/title").contains("/lock: "), "{finding}");
+    assert!(finding.text("/title").contains("held by slow-cni (pod slowpod-flux/"), "{finding}");
+    // The first had it at once; of the others each waited behind one more.
+    assert_eq!(finding.number("/numbers/waiters"), 4, "{finding}");
+    assert_eq!(finding.number("/numbers/queue_max"), 4, "{finding}");
+    let log = bed.log();
+    let waited_ns: u64 = log.iter().map(|line| line.number("/truth/waited_ns")).sum();
+    let queued_ns = adds(&report).iter().map(|call| call.number("/split/runnable_ns")).sum();
+    assert_agrees("waiting for the lock", finding.number("/numbers/waited_ns"), queued_ns, waited_ns);
+    assert_each_agrees(&bed, &report, "file_lock", "lock", "waited_ns");
+    // Who held it when the last one began to wait is the one that waited not at all.
+    let lucky = log.iter().min_by_key(|line| line.number("/truth/waited_ns")).unwrap();
+    for wait in adds(&report).iter().flat_map(|call| call.list("/waits")) {
+        assert_eq!(wait.number("/holder/process/pid"), lucky.number("/pid"), "{wait}");
+    }
+    bed.assert_nothing_left();
+}
+
+#[test]
+fn a_slow_disk_is_named_with_its_device() {
+    let bed = Bed::new("disk");
+    const SYNCS: usize = 40;
+    let phases = vec![json!({ "do": "fsync", "path": bed.path(""), "bytes": 256 << 10 }); SYNCS];
+    let (_, report) = explained(&bed, json!(phases), "3");
+    let finding = first(&report, "cni_disk");
+    assert!(finding.number("/numbers/fsyncs") >= 3 * SYNCS as u64, "{finding}");
+    let log = bed.log();
+    for call in &adds(&report) {
+        let own = log.iter().filter(|line| line.number("/pid") == call.number("/pid"));
+        let truth_ns: u64 = own.map(|line| line.number("/truth/fsync_ns")).sum();
+        let waits = call.list("/waits").into_iter();
+        let synced: u64 =
+            waits.filter(|wait| wait.text("/op") == "fsync").map(|wait| wait.number("/blocked_ns")).sum();
+        // A sync is waiting but for what the file system computes meanwhile.
+        let own_ns = call.number("/split/on_cpu_ns") + call.number("/split/runnable_ns");
+        assert!(
+            synced <= truth_ns + AGREES_NS && synced + own_ns + AGREES_NS >= truth_ns,
+            "{synced} {truth_ns}: {call}"
+        );
+        assert!(call.at("/node_io").is_object(), "{call}");
+    }
+    bed.assert_nothing_left();
+}
+
+/// Answers one line after a while, as often as it is asked.
+fn answer_late(mut client: impl Read + Write) {
+    client.read_exact(&mut [0; 4]).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    client.write_all(b"late").unwrap();
+}
+
+#[test]
+fn a_late_server_is_named_with_its_address() {
+    let bed = Bed::new("server");
+    let server = bed.net.inside(|| TcpListener::bind("127.0.0.1:0"));
+    assert!(bed.ip(&["link", "set", "lo", "up"]));
+    let server = server.unwrap();
+    let address: SocketAddr = server.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for client in server.incoming() {
+            std::thread::spawn(move || answer_late(client.unwrap()));
+        }
+    });
+    let (_, report) = explained(&bed, json!([{ "do": "tcp", "address": address.to_string() }]), "3");
+    let finding = first(&report, "cni_server");
+    assert!(finding.text("/title").contains(&format!("the server {address}")), "{finding}");
+    assert_each_agrees(&bed, &report, "inet", "tcp", "waited_ns");
+    bed.assert_nothing_left();
+}
+
+#[test]
+fn a_slow_daemon_is_named_with_its_process() {
+    let bed = Bed::new("daemon");
+    let socket = bed.path("sock");
+    let daemon = UnixListener::bind(&socket).unwrap();
+    std::thread::spawn(move || {
+        for client in daemon.incoming() {
+            std::thread::spawn(move || answer_late(client.unwrap()));
+        }
+    });
+    let (_, report) = explained(&bed, json!([{ "do": "unix", "path": socket }]), "3");
+    let finding = first(&report, "cni_daemon");
+    let path = socket.to_str().unwrap();
+    assert!(finding.text("/title").contains(path), "{finding}");
+    assert_each_agrees(&bed, &report, "unix_socket", "unix", "waited_ns");
+    for wait in adds(&report).iter().flat_map(|call| call.list("/waits")) {
+        assert_eq!(wait.text("/path"), path);
+        // The daemon at the other end is this test.
+        assert_eq!(wait.number("/holder/process/pid"), u64::from(std::process::id()), "{wait}");
+    }
+    assert!(finding.at("/fix").to_string().contains("/debug/pprof/profile?pid="), "{finding}");
+    bed.assert_nothing_left();
+}
+
+#[test]
+fn forty_commands_in_each_add_are_an_exec_storm_of_the_plugin() {
+    let bed = Bed::new("forty");
+    let phases = json!([{ "do": "spawn", "program": "iptables", "args": ["--version"], "times": 40 }]);
+    let (_, report) = explained(&bed, phases, "2");
+    let finding = first(&report, "cni_exec_storm");
+    assert_eq!(finding.number("/numbers/helpers"), 80, "{finding}");
+    let log = bed.log();
+    for call in &adds(&report) {
+        let truth_ns = phase(&log, call.number("/pid"), "spawn").number("/truth/in_children_ns");
+        assert_eq!(call.number("/tree/spawns"), 40);
+        // The plugin's own clock also runs while it makes a child, before that one is alive.
+        let busy_ns = call.number("/tree/busy_ns");
+        let own_ns = call.number("/split/on_cpu_ns") + call.number("/split/runnable_ns");
+        let told_ns = busy_ns + own_ns;
+        assert!(busy_ns <= truth_ns + AGREES_NS, "{busy_ns} {truth_ns}");
+        assert!(told_ns + AGREES_NS + truth_ns * AGREES_PERCENT / 100 >= truth_ns, "{told_ns} {truth_ns}");
+    }
+    bed.assert_nothing_left();
+}
+
+#[test]
+fn a_plugin_that_fails_twice_is_told_in_its_own_words() {
+    let bed = Bed::new("words");
+    std::fs::create_dir(bed.path("state")).unwrap();
+    let phases = json!([{ "do": "sleep", "ms": 60 }, { "do": "fail", "code": 11, "msg": "the object has been modified",
+        "details": "409 token=hunter2", "times": 2, "state": bed.path("state") }]);
+    let list = bed.slow(phases);
+    let options = ["--pods", "3", "--retries", "2", "--retry-backoff", "50ms", "--no-loopback", "--explain"];
+    let outcome = bed.run(&list, &options);
+    assert!(!outcome.stdout.contains("hunter2") || outcome.report().list("/failures").len() == 1);
+    let report = outcome.good();
+    let finding = first(&report, "cni_retries");
+    assert!(finding.text("/title").contains("CNI error 11, `the object has been modified`"), "{finding}");
+    assert_eq!(
+        (finding.number("/numbers/failed"), finding.number("/numbers/conflicts")),
+        (6, 6),
+        "{finding}"
+    );
+    let totals = report.at("/explained/cni/totals");
+    assert_eq!((&totals["errors"]["11"], &totals["conflicts"]), (&json!(6), &json!(6)));
+    let explained = report.at("/explained").to_string();
+    assert!(!explained.contains("hunter2"), "a secret in an error's words");
+    bed.assert_nothing_left();
+}
+
+#[test]
+fn a_plugin_that_computes_or_sleeps_is_slow_by_itself() {
+    let bed = Bed::new("sleeps");
+    let (_, report) = explained(&bed, json!([{ "do": "sleep", "ms": 700 }]), "2");
+    let finding = first(&report, "cni_slow");
+    assert!(finding.text("/title").contains("of it sleep"), "{finding}");
+    bed.assert_nothing_left();
+}
+
+#[test]
+fn the_slow_plugin_of_a_chain_is_named() {
+    let bed = Bed::new("chain");
+    let slow = json!({ "type": "slow-cni", "log": bed.path("log"), "slow": [{ "do": "sleep", "ms": 400 }] });
+    let bridge = serde_json::from_str::<Value>(&std::fs::read_to_string(bed.bridge()).unwrap()).unwrap();
+    let list = json!({ "cniVersion": "1.0.0", "name": "bed", "plugins": [bridge["plugins"][0], slow] });
+    let list = bed.conflist(&list);
+    let report = bed.run(&list, &["--pods", "2", "--concurrency", "1", "--no-loopback", "--explain"]).good();
+    let finding = first(&report, "cni_slow");
+    assert!(finding.text("/title").contains("of its chain with bridge"), "{finding}");
+    assert!(finding.text("/title").starts_with("ADD of slow-cni"), "{finding}");
+    bed.assert_nothing_left();
+}
+
+#[test]
+fn the_reference_bridge_s_addresses_are_told_by_its_own_result() {
+    let bed = Bed::new("result");
+    let report = bed.run(&bed.bridge(), &["--pods", "3", "--no-loopback", "--explain"]).good();
+    // Whatever it is that made it slow, it is not the generator.
+    findings(&report);
+    let calls = report.list("/explained/cni/calls");
+    let of = |plugin: &str| {
+        let is_its = |call: &&Truth| call.text("/plugin") == plugin && call.text("/command") == "ADD";
+        calls.iter().filter(is_its).map(|call| call.at("/output").to_string()).collect::<Vec<_>>()
+    };
+    let said = of("bridge");
+    assert!(!said.is_empty() && said.iter().all(|output| output.contains("\"10.98.0.")), "{said:?}");
+    bed.assert_nothing_left();
+}
+
+#[test]
+fn thirty_pods_queue_for_host_local_s_lock() {
+    let bed = Bed::new("thirty");
+    // A store that has to look for a free address is slow, and slow under its lock: of a /20 most are taken.
+    let store = bed.path("leases/bed");
+    std::fs::create_dir_all(&store).unwrap();
+    let report = run_thirty(&bed, &store);
+    let all = report.list("/explained/findings/findings");
+    let convoy = all.iter().find(|finding| {
+        finding.text("/rule") == "lock_convoy" && finding.text("/title").contains("/leases/bed/lock")
+    });
+    let convoy = convoy.unwrap_or_else(|| panic!("no convoy among {report}"));
+    assert!(convoy.text("/title").contains("host-local"), "{convoy}");
+    assert!(convoy.text("/title").contains("held by host-local (pod slowpod-flux/"), "{convoy}");
+    assert!(convoy.number("/numbers/queue_max") >= 2, "{convoy}");
+}
+
+/// Thirty pods at once against Debian's host-local behind the bridge.
+fn run_thirty(bed: &Bed, store: &Path) -> Truth {
+    assert!(store.is_dir());
+    bed.run(&bed.bridge(), &["--pods", "30", "--concurrency", "30", "--no-loopback", "--explain"]).good()
+}
