@@ -293,8 +293,8 @@ fn a_real_script_of_a_hostile_name_and_a_removed_program() {
 fn of_an_environment_only_a_cni_call_s_variables_are_kept_and_only_of_young_processes() {
     let environ = b"PATH=/bin\0CNI_IFNAME=eth0\0SECRET=hunter2\0CNI_COMMAND=ADD\0CNI_ARGS=K8S_POD_NAME=web\0CNI_PATH=/x\0";
     let fake = Fake::new();
-    fake.put("uptime", b"900.00 1.00");
-    // Both begin at 812.30 s.
+    fake.put("uptime", b"100.00 1.00");
+    // It began at 81.23 s.
     fake.process(42, b"bridge", 'S', 17, 0);
     fake.put("42/environ", environ);
     let found = fake.only().cni_environment.expect("a call");
