@@ -26,10 +26,11 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
 }
 
 /// This very program with another verb.
-pub(crate) fn xtask(args: &[&str]) -> anyhow::Result<Command> {
-    let mut command = Command::new(std::env::current_exe().context("where is this program?")?);
+pub(crate) fn xtask(args: &[&str]) -> Command {
+    // Not `current_exe`: a build of the whole workspace may have put another xtask in this one's place meanwhile.
+    let mut command = Command::new("/proc/self/exe");
     command.args(args).current_dir(root());
-    Ok(command)
+    command
 }
 
 /// Any other program, in the repository's root.
