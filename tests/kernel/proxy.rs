@@ -33,7 +33,7 @@ fn resyncs(proxy: &mut ServiceProxy, count: usize) -> (Vec<Truth>, u64) {
 }
 
 /// How long a process's threads have waited for a CPU so far (proc_pid_schedstat, second field).
-fn waited_ns(pid: u32) -> u64 {
+pub(crate) fn waited_ns(pid: u32) -> u64 {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("the proxy is there");
     let of_thread = |thread: std::io::Result<std::fs::DirEntry>| {
         let text = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
