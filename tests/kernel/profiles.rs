@@ -7,6 +7,7 @@ use harness::tools::Tool;
 use harness::truth::Truth;
 use harness::workload;
 use slowpod::agent::{self, Agent, Options};
+use slowpod::attach::sampler::STEADY_HZ;
 use slowpod::fold::{Snapshot, State, Window, profile::Key, profile::Sums};
 use slowpod::{demand, pipeline};
 use slowpod_ebpf::abi::{sample::SampleKind, split::Cause, stack::FRAMES};
@@ -29,6 +30,23 @@ impl Watch {
         Watch { agent }
     }
 
+    /// The same, once it names stacks as they come. A fresh agent on a busy machine first reads the programs of all
+    /// others, and whoever is gone until then has no names.
+    fn start_warm() -> Watch {
+        let watch = Watch::start();
+        let _wish = watch.agent.hub().demand().wish(199);
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(60) {
+            let from_ns = monotonic_ns();
+            let truth = workload!("shares").option("--spin-ms", 500).run();
+            let found = by_function(&watch.since(from_ns).state, truth.number("/pid"));
+            if found.keys().any(|name| name.starts_with("share_of_")) {
+                break;
+            }
+        }
+        watch
+    }
+
     /// Everything between two instants, once all of it is in.
     fn between(&self, from_ns: u64, until_ns: u64) -> Snapshot {
         let window = Window { from_ns, until_ns };
@@ -44,11 +62,35 @@ impl Watch {
         }
     }
 
+    /// The same for a process, once its stacks have their names: on a busy machine they come a while later.
+    fn named_since(&self, from_ns: u64, pid: u64) -> State {
+        std::thread::sleep(Duration::from_millis(1_300));
+        let until_ns = monotonic_ns();
+        let begun = Instant::now();
+        loop {
+            let state = self.between(from_ns, until_ns).state;
+            let stacks = |key: &Key| [key.user_stack, key.kernel_stack].into_iter().filter(|id| *id != 0);
+            let mine = state.profile.rows().filter(|(key, _)| u64::from(key.process.tgid) == pid);
+            let unnamed =
+                mine.flat_map(|(key, _)| stacks(key)).filter(|id| state.symbols.frames_of(*id).is_none());
+            if unnamed.count() == 0 || begun.elapsed() > Duration::from_secs(60) {
+                return state;
+            }
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    }
+
     /// Everything since an instant, waits that ended a moment ago included: they are summed by the second.
     fn since(&self, from_ns: u64) -> Snapshot {
         std::thread::sleep(Duration::from_millis(1_300));
         self.between(from_ns, monotonic_ns())
     }
+}
+
+/// What a number of samples may be off by chance alone, as time: four standard deviations.
+fn chance_ns(on_cpu_ns: u64, hz: u32) -> u64 {
+    let samples = on_cpu_ns as f64 * f64::from(hz) / 1e9;
+    (4.0 * samples.sqrt() / f64::from(hz) * 1e9) as u64
 }
 
 /// Rows of a process and of one kind.
@@ -69,7 +111,9 @@ fn by_cause(state: &State, pid: u64) -> BTreeMap<&'static str, u64> {
 fn by_function(state: &State, pid: u64) -> BTreeMap<String, u64> {
     let mut sums = BTreeMap::new();
     for (key, row) in rows(state, pid, SampleKind::OnCpu) {
-        let frame = state.symbols.frames_of(key.user_stack).and_then(|mut frames| frames.next());
+        let frames = state.symbols.frames_of(key.user_stack);
+        // A function into which another was inlined is what `perf` and the symbol table know.
+        let frame = frames.and_then(|mut frames| frames.find(|frame| !frame.inlined));
         let name = frame.map_or("?", |frame| &frame.name).to_owned();
         *sums.entry(name).or_default() += row.ns;
     }
@@ -85,7 +129,7 @@ fn waits_by_cause_are_those_of_the_workloads_clock() {
     let watch = Watch::start();
     let begun_ns = monotonic_ns();
     let truth = workload!("split").option("--all-ms", 300).run();
-    let state = watch.since(begun_ns).state;
+    let state = watch.named_since(begun_ns, truth.number("/child/pid"));
     let found = by_cause(&state, truth.number("/child/pid"));
     let witnessed = truth.at("/blocked_by").as_object().expect("an object");
     for (cause, witness) in witnessed {
@@ -98,26 +142,27 @@ fn waits_by_cause_are_those_of_the_workloads_clock() {
         .expect("a wait for a lock");
     let kernel: Vec<&str> =
         state.symbols.frames_of(lock.0.kernel_stack).expect("named").map(|frame| &*frame.name).collect();
-    assert!(kernel.iter().any(|name| name.contains("lock")), "{kernel:?}");
+    assert!(kernel.iter().any(|name| name.contains("lock") || name.contains("setlk")), "{kernel:?}");
     assert!(state.stacks.get(lock.0.user_stack).is_some(), "a lock is waited for with a user stack");
 }
 
 #[test]
 fn on_cpu_shares_are_those_of_perf_and_of_the_workloads_clock() {
-    let watch = Watch::start();
-    let wish = watch.agent.hub().demand().wish(demand::DEFAULT_HZ);
+    let watch = Watch::start_warm();
+    // So often that chance stays well below the points allowed.
+    let wish = watch.agent.hub().demand().wish(499);
     std::thread::sleep(Duration::from_millis(300));
     let data = tempfile::NamedTempFile::new().expect("a place for perf's data");
     let begun_ns = monotonic_ns();
     let started = workload!("shares").option("--spin-ms", 12_000).start_gated();
     let pid = started.pid().to_string();
     let mut perf = Command::new(Tool::Perf.require());
-    perf.args(["record", "-q", "-e", "cpu-clock", "-F", "99", "-p", &pid, "-o"]).arg(data.path());
+    perf.args(["record", "-q", "-e", "cpu-clock", "-F", "499", "-p", &pid, "-o"]).arg(data.path());
     let mut perf = perf.stdout(Stdio::null()).spawn().expect("perf starts");
     std::thread::sleep(Duration::from_millis(700));
     let truth = started.go().finish();
     assert!(perf.wait().expect("perf ends").success());
-    let state = watch.since(begun_ns).state;
+    let state = watch.named_since(begun_ns, truth.number("/pid"));
     drop(wish);
 
     let ours = by_function(&state, truth.number("/pid"));
@@ -151,7 +196,8 @@ fn shares_by_perf(data: &std::path::Path) -> BTreeMap<String, f64> {
 #[test]
 fn a_rate_is_raised_while_it_is_wished_for_and_time_stays_time() {
     let watch = Watch::start();
-    let pid_and_counts = |wish: Option<u32>| {
+    let period_ns = |wish: Option<u32>| {
+        let hz = wish.unwrap_or(STEADY_HZ);
         let wish = wish.map(|hz| watch.agent.hub().demand().wish(hz));
         // Until the agent's next turn, which a busy machine may put off.
         std::thread::sleep(Duration::from_secs(1));
@@ -162,21 +208,16 @@ fn a_rate_is_raised_while_it_is_wished_for_and_time_stays_time() {
         let pid = truth.number("/pid");
         let count: u64 = rows(&state, pid, SampleKind::OnCpu).map(|(_, row)| row.count).sum();
         let ns: u64 = rows(&state, pid, SampleKind::OnCpu).map(|(_, row)| row.ns).sum();
-        // A tick more or less at each end, and a few that a busy machine skips.
-        assert_near(
-            &format!("CPU time at {wish_hz:?}", wish_hz = count),
-            ns,
-            truth.number("/on_cpu_ns"),
-            8,
-            100 * MS,
-        );
-        (count as f64 * 1e9 / truth.number("/on_cpu_ns") as f64).round()
+        let on_cpu_ns = truth.number("/on_cpu_ns");
+        // A busy machine skips a tick now and then.
+        assert_near("CPU time", ns, on_cpu_ns, 8, chance_ns(on_cpu_ns, hz));
+        ns as f64 / count as f64
     };
-    let steady = pid_and_counts(None);
-    let raised = pid_and_counts(Some(199));
-    let dropped = pid_and_counts(None);
-    assert!((16.0..=22.0).contains(&steady) && (16.0..=22.0).contains(&dropped), "{steady}, {dropped} Hz");
-    assert!((180.0..=205.0).contains(&raised), "{raised} Hz");
+    let (steady, raised) = (1e9 / f64::from(STEADY_HZ), 1e9 / 199.0);
+    for (wish, expected) in [(None, steady), (Some(199), raised), (None, steady)] {
+        let found = period_ns(wish);
+        assert!((found / expected - 1.0).abs() < 0.01, "{found} ns between ticks with {wish:?}");
+    }
 }
 
 #[test]
@@ -192,7 +233,8 @@ fn a_stack_of_300_frames_is_kept_up_to_the_bound_and_is_told_to_be_cut() {
         assert!(depth <= FRAMES);
         cut_ns += if depth == FRAMES { row.ns } else { 0 };
     }
-    assert_near("time under the deep stack", cut_ns, truth.number("/on_cpu_ns"), 10, 100 * MS);
+    let on_cpu_ns = truth.number("/on_cpu_ns");
+    assert_near("time under the deep stack", cut_ns, on_cpu_ns, 10, chance_ns(on_cpu_ns, demand::DEFAULT_HZ));
 }
 
 #[test]
@@ -211,17 +253,27 @@ fn ten_thousand_threads_wait_and_none_is_forgotten() {
 }
 
 #[test]
-fn a_process_that_is_gone_before_the_question_has_its_names() {
-    let watch = Watch::start();
+fn a_process_that_is_gone_before_the_question_has_its_names_or_the_answer_says_so() {
+    let watch = Watch::start_warm();
     let _wish = watch.agent.hub().demand().wish(199);
-    std::thread::sleep(Duration::from_millis(300));
     let begun_ns = monotonic_ns();
-    let truths: Vec<Truth> = (0..3).map(|_| workload!("shares").option("--spin-ms", 300).run()).collect();
-    let state = watch.since(begun_ns).state;
+    let truths: Vec<Truth> = (0..3).map(|_| workload!("shares").option("--spin-ms", 1_500).run()).collect();
     for truth in truths {
+        let state = watch.named_since(begun_ns, truth.number("/pid"));
         let found = by_function(&state, truth.number("/pid"));
         let named: u64 =
             found.iter().filter(|(name, _)| name.starts_with("share_of_")).map(|(_, ns)| ns).sum();
-        assert!(named >= 250 * MS, "{found:?}");
+        let said = state.symbols.loss;
+        assert!(
+            named + chance_ns(1_500 * MS, 199) >= 1_400 * MS || said.processes_gone + said.dropped > 0,
+            "{found:?}"
+        );
+        assert_near(
+            "CPU time",
+            found.values().sum(),
+            truth.number("/on_cpu_ns"),
+            8,
+            chance_ns(1_500 * MS, 199),
+        );
     }
 }

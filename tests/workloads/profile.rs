@@ -78,14 +78,16 @@ pub(crate) fn prepare_deep(args: &mut Args) -> Result<Work> {
     Ok(Box::new(move || {
         // Each frame is the address of the next one's, and a return address: each in the function below.
         let inside = SHARES[0].1 as usize as u64;
-        let mut chain = vec![[0_u64; 2]; frames];
+        // On this thread's own stack, as they would lie: an unwinder may insist on that.
+        let mut room = [[0_u64; 2]; FRAMES_MAX as usize];
+        let chain = &mut room[..frames];
         for at in 0..frames {
             let next = chain.get(at + 1).map_or(0, |frame| frame.as_ptr() as u64);
             chain[at] = [next, inside + 1 + (at % 16) as u64];
         }
         let until = thread_cpu_ns() + cpu_ns;
         while thread_cpu_ns() < until {
-            under(&chain);
+            under(chain);
         }
         Ok(json!({ "frames": frames, "on_cpu_ns": thread_cpu_ns() }))
     }))
