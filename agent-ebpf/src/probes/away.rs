@@ -113,12 +113,12 @@ fn look(
         Some(Cause::ChildWait | Cause::Futex | Cause::Sleep) => {
             stack::of_call(ctx, Place::SAMPLES, prev, task, now)
         }
-        Some(_) => stack::id(ctx, Place::SAMPLES, task, Side::Kernel, now),
+        Some(_) => stack::id(ctx, Place::SAMPLES, prev, task, Side::Kernel, now),
     };
     if let Some(cause) = cause {
         slot.cause = cause as u8;
     }
-    slot.user_stack = stack::id(ctx, Place::SAMPLES, task, Side::User, now);
+    slot.user_stack = stack::id(ctx, Place::SAMPLES, prev, task, Side::User, now);
     slot.flags |= STACKS_TAKEN;
     threads::look_at_owner(slot, prev);
 }

@@ -39,9 +39,9 @@ pub fn cpu_sample(ctx: PerfEventContext) -> u32 {
     let period_ns = settings::knob(Knob::SamplePeriodNs);
     let owner =
         Owner { task: identity(task), cgroup_id: cgroup_id(task), comm: comm(task), birth: 0, reserved: 0 };
-    let kernel_stack = stack::id(&ctx, Place::TIMER, owner.task, Side::Kernel, now);
+    let kernel_stack = stack::id(&ctx, Place::TIMER, task, owner.task, Side::Kernel, now);
     let user_stack =
-        if is_user(task) { stack::id(&ctx, Place::TIMER, owner.task, Side::User, now) } else { 0 };
+        if is_user(task) { stack::id(&ctx, Place::TIMER, task, owner.task, Side::User, now) } else { 0 };
     send(
         now,
         &owner,

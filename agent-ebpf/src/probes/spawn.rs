@@ -69,7 +69,7 @@ fn new_process(ctx: &BtfTracePointContext, mut born: Born, who: Task) {
     if detail {
         let (mut user_stack, mut kernel_stack) = (0, 0);
         if settings::SET_SPAWN_STACKS.load() != 0 {
-            user_stack = stack::id(ctx, Place::LIFE, spawner, Side::User, born.now);
+            user_stack = stack::id(ctx, Place::LIFE, born.spawner, spawner, Side::User, born.now);
             kernel_stack = stack::of_call(ctx, Place::LIFE, born.spawner, spawner, born.now);
         }
         // A spawn that found the ring full is one of which nothing is sent.

@@ -21,7 +21,7 @@ use slowpod_ebpf::{
 
 use super::{
     frames::{self, Chain},
-    kernel::{OFF_REGS_SYSCALL, TaskStruct, current, entry_regs},
+    kernel::{OFF_REGS_SYSCALL, TaskStruct, entry_regs},
     ring::{self, Ring},
 };
 
@@ -89,23 +89,31 @@ pub fn of_call(
 ) -> u64 {
     let call = entry_regs(thread).and_then(|regs| OFF_REGS_SYSCALL.of(regs));
     let Some(known) = call.and_then(|number| KERNEL_STACKS.get_ptr_mut(number as u32)) else {
-        return id(ctx, place, task, Side::Kernel, now);
+        return id(ctx, place, thread, task, Side::Kernel, now);
     };
     // SAFETY: a slot of a map that is never freed. Two CPUs may both fill it, with the same number.
     unsafe {
         // Forgotten means: the agent may not know it any more.
         if *known == 0 || SENT.get_ptr(&*known).is_none() {
-            *known = id(ctx, place, task, Side::Kernel, now);
+            *known = id(ctx, place, thread, task, Side::Kernel, now);
         }
         *known
     }
 }
 
-/// Id of the running thread's stack, which the agent can be sure to have been sent; 0 = none.
+/// Id of the stack of `thread`, which is the running one, that the agent can be sure to have been sent; 0 = none. Handed
+/// over rather than asked for here: the helper that tells the running thread is younger than Linux 5.10.
 #[inline(always)]
-pub fn id(ctx: &impl EbpfContext, place: Place, task: Task, side: Side, now: u64) -> u64 {
+pub fn id(
+    ctx: &impl EbpfContext,
+    place: Place,
+    thread: *const TaskStruct,
+    task: Task,
+    side: Side,
+    now: u64,
+) -> u64 {
     if side == Side::User
-        && let Some(depth) = frames::walk(current(), place.scratch)
+        && let Some(depth) = frames::walk(thread, place.scratch)
     {
         return sent(place, task, side, now, depth);
     }
