@@ -122,12 +122,14 @@ fn binary() -> PathBuf {
     std::env::var_os("SLOWPOD_BIN").map_or_else(beside, PathBuf::from)
 }
 
-/// A shell that runs a CNI plugin twice a second, for a new sandbox each time; `test` fails every other time.
+/// A shell that runs a CNI plugin twice a second, for a new sandbox each time; every other time it fails and says that
+/// somebody else was faster.
 fn keep_plugging() -> Plugging {
-    let script = "i=0; while :; do i=$((i+1)); env CNI_COMMAND=ADD CNI_CONTAINERID=dashboards-$i CNI_IFNAME=eth0 \
-                  /usr/bin/test $((i%2)) = 0; sleep 0.5; done";
+    let script = r#"i=0; while :; do i=$((i+1)); env CNI_COMMAND=ADD CNI_CONTAINERID=dashboards-$i CNI_IFNAME=eth0 \
+                  /bin/sh -c '[ $1 = 0 ] || { echo "{\"code\":11,\"msg\":\"the object has been modified\"}"; exit 1; }' \
+                  plugin $((i%2)); sleep 0.5; done"#;
     let mut command = Command::new("/bin/sh");
-    command.args(["-c", script]).stdin(Stdio::null());
+    command.args(["-c", script]).stdin(Stdio::null()).stdout(Stdio::null());
     Plugging(die_with_test(&mut command).spawn().expect("a shell"))
 }
 

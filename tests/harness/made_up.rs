@@ -1,17 +1,16 @@
 //! A node that is not there: records as a kernel would send them for a proxy daemon's resyncs, made from
 //! nothing but numbers. For tests of what stands right of `capture/`, without a kernel or root.
 
-use slowpod::capture::facts::clock;
 use slowpod::capture::recent::Bounds;
 use slowpod::decode::fact::{Fact, Node, Probe, ProbeState, Process, encode};
 use slowpod::pipeline::{Hub, KernelPulse, Live, ProgramCost};
 use slowpod_ebpf::abi::{self, Header, Kind, Tally, Task, probes::PROBES, split::Cause, split::Split};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-use std::time::Duration;
 use zerocopy::IntoBytes;
+
+mod alive;
+pub use alive::Alive;
 
 /// One millisecond.
 pub const MS: u64 = 1_000_000;
@@ -24,6 +23,8 @@ pub const BOOT_NS: u64 = 86_400 * S;
 const POD_CGROUP: u64 = 7_001;
 /// Its path: a pod of the systemd driver under containerd.
 const POD_PATH: &str = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1f0e1c6a_5b1d_4c7e_9a54_1b7f3c2d4e5f.slice/cri-containerd-7a1f0e1c6a5b1d4c7e9a541b7f3c2d4e5f7a1f0e1c6a5b1d4c7e9a541b7f3c2d.scope";
+/// What an IPAM plugin says when somebody else was faster, as `capture` keeps it.
+const CONFLICT: &[u8] = br#"{"error":{"code":11,"msg":"the object has been modified"}}"#;
 const ROUTE_PROTOCOL: u16 = 0;
 const NETFILTER_PROTOCOL: u16 = 12;
 const RTM_NEWROUTE: u16 = 24;
@@ -145,7 +146,19 @@ impl MadeUp {
         // Told right behind the exec, which is where a kernel tells it.
         cni.header.ktime_ns = start_ns + MS / 2;
         let end = self.after_exec.unwrap_or(self.records.len());
-        let record = [cni.as_bytes(), args.as_bytes()].concat();
+        let said = abi::output::Output {
+            header: Header {
+                ktime_ns: cni.header.ktime_ns,
+                ..self.header::<abi::output::Output>(Kind::Output, CONFLICT.len())
+            },
+            task: cni.task,
+            fd: 1,
+            len: CONFLICT.len() as u32,
+            written: CONFLICT.len() as u32,
+            flags: 0,
+        };
+        let failed: &[&[u8]] = if number % 2 == 1 { &[said.as_bytes(), CONFLICT] } else { &[] };
+        let record = [&[cni.as_bytes(), args.as_bytes()], failed].concat().concat();
         self.records.splice(end..end, record);
     }
 
@@ -223,29 +236,6 @@ impl MadeUp {
     pub fn give(&mut self, live: &mut Live<'_>) {
         let kernel = self.kernel();
         live.take(self.now_ns, &std::mem::take(&mut self.records), || kernel);
-    }
-
-    /// A node that lives on by this machine's clock: every second a resync, until `stop`. Its hub; joins the
-    /// thread when dropped.
-    pub fn alive(comm: &[u8], services: u32) -> Alive {
-        let hub = Arc::new(Hub::new(Bounds::default()));
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut node = MadeUp::new(comm, clock::ktime_ns());
-        let (own_hub, own_stop) = (hub.clone(), stop.clone());
-        let thread = std::thread::spawn(move || {
-            let mut live = Live::new(&own_hub);
-            while !own_stop.load(Ordering::Relaxed) {
-                node.resync(services);
-                node.cni_add();
-                // Records come when they have happened, not before.
-                while node.now_ns > clock::ktime_ns() && !own_stop.load(Ordering::Relaxed) {
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-                node.give(&mut live);
-                node.pass(S);
-            }
-        });
-        Alive { hub, stop, thread: Some(thread) }
     }
 
     /// A hub that has seen two resyncs of `services`, five seconds apart, the last one just over.
@@ -366,23 +356,6 @@ impl MadeUp {
     fn header<T>(&self, kind: Kind, tail: usize) -> Header {
         let len_bytes = u32::try_from(size_of::<T>() + tail).expect("records are small");
         Header { ktime_ns: self.now_ns, kind: kind as u32, len_bytes }
-    }
-}
-
-/// A made-up node that lives on; ends when dropped.
-pub struct Alive {
-    /// What it feeds.
-    pub hub: Arc<Hub>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Drop for Alive {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::{Ended, Started, program, run, slowpod};
+use super::{Ended, Started, program, run, slowpod, stalled::Stalled};
 
 /// `nobody`.
 const NOBODY: &str = "65534";
@@ -110,10 +110,12 @@ fn a_kernel_without_btf_is_4() {
 
 #[test]
 fn strict_is_5_only_when_data_are_missing() {
-    // The smallest ring cannot hold a storm.
+    // The smallest ring cannot hold a storm that nobody takes out of it.
     let words = ["diagnose", "-d", "3s", "--strict", "--ring-kib", "64", "-o", "json"];
     let started = Started::attached(&mut slowpod(&words));
+    let stalled = Stalled::new(started.child.id());
     harness::workload!("storm").option("--count", 3_000).option("--spawners", 4).word("--brief").run();
+    drop(stalled);
     let ended = started.finish();
     assert_eq!(ended.code(), Some(5), "{}\n{}", ended.err, ended.out);
     assert!(ended.err.contains("data are missing"), "{}", ended.err);
