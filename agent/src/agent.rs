@@ -10,6 +10,7 @@ use crate::capture::redact::ArgvMode;
 use crate::capture::{CaptureError, tape};
 use crate::decode::fact::{self, Fact};
 use crate::failure::Failure;
+use crate::memory;
 use crate::pipeline::{Hub, KernelPulse, Live, ProgramCost};
 use std::fs::{File, OpenOptions};
 use std::io::BufWriter;
@@ -89,7 +90,8 @@ pub fn start(options: Options) -> Result<Agent, Failure> {
     source.tell(probes.iter().cloned().map(Fact::Probe));
     source.scan(root, layout.as_ref())?;
 
-    return_freed_memory();
+    // Reading the kernel's type description took some 20 MiB.
+    memory::give_back();
     let hub = Arc::new(Hub::new(options.bounds));
     let stop = Arc::new(AtomicBool::new(false));
     let thread = {
@@ -101,15 +103,6 @@ pub fn start(options: Options) -> Result<Agent, Failure> {
         })?
     };
     Ok(Agent { hub, probes, stop, thread: Some(thread) })
-}
-
-/// Gives back what reading the kernel's type description took: some 20 MiB that are never needed again.
-fn return_freed_memory() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: touches nothing but the allocator's own free lists.
-    unsafe {
-        libc::malloc_trim(0)
-    };
 }
 
 /// Attaches and detaches at once.

@@ -25,6 +25,7 @@ pub mod failure;
 pub mod findings;
 pub mod flux;
 pub mod fold;
+pub mod memory;
 pub mod pipeline;
 pub mod views;
 pub mod web;

@@ -37,6 +37,18 @@ fn schedstat(pid: u32) -> [u64; 3] {
     numbers.try_into().expect("three numbers")
 }
 
+/// How often threads of pid 1 got a CPU. Where a sandbox's init is of the kind that switches without being reported,
+/// each time may hide a switch of somebody else.
+fn times_init_ran() -> u64 {
+    let threads = fs::read_dir("/proc/1/task").expect("pid 1 has threads").filter_map(Result::ok);
+    threads
+        .filter_map(|thread| fs::read_to_string(thread.path().join("schedstat")).ok())
+        .map(|text| {
+            text.split_whitespace().nth(2).and_then(|times| times.parse::<u64>().ok()).expect("a number")
+        })
+        .sum()
+}
+
 fn row_of(agent: &Agent, pid: u32, waits: u64) -> Truth {
     let of_process = path("sched", &format!("scope=process&pid={pid}"));
     let answer = agent.view_when(&of_process, |answer| {
@@ -53,21 +65,25 @@ fn a_processs_waits_are_the_kernels_own() {
         let mut spinners = [spinner(1_500_000, &[]), spinner(1_500_000, &[])];
         std::thread::sleep(OLD_ENOUGH);
         let before = [0, 1].map(|at: usize| schedstat(spinners[at].pid()));
+        let init_ran = times_init_ran();
         spinners.iter_mut().for_each(|shell| shell.say("go"));
         for (shell, before) in spinners.iter_mut().zip(before) {
             shell.next_line().expect("it spins and says so");
             let after = schedstat(shell.pid());
             let [on_cpu_ns, wait_ns, waits] = [0, 1, 2].map(|at| after[at] - before[at]);
             assert!(waits > 20 && wait_ns > 100_000_000, "the two must share: {waits} waits of {wait_ns} ns");
-            let row = row_of(&agent, shell.pid(), waits - waits / 50);
-            // Not every switch is reported (see `probes/split.rs`): some waits may be told as one.
-            assert_near("waits", row.number("/waits"), waits, 1, 3);
+            let init_ran = times_init_ran() - init_ran;
+            let row = row_of(&agent, shell.pid(), waits - waits / 50 - init_ran);
+            // Not every switch is reported (see `probes/split.rs`). By the kernel's clock such waits are found later
+            // on, several as one; the wake-up hooks know of none.
+            let unseen = if rung.is_empty() { 3 } else { 3 + init_ran };
+            assert_near("waits", row.number("/waits"), waits, 1, unseen);
             // With wake-up hooks the clock is another one, read a little later.
             assert_near("time waited", row.number("/wait_ns"), wait_ns, 2, 2_000_000);
             assert_near("time on a CPU", row.number("/on_cpu_ns"), on_cpu_ns, 2, 5_000_000);
             let preempted = row.number("/preempted/waits");
             assert!(
-                preempted + 5 >= waits,
+                preempted + 5 + unseen >= waits,
                 "{preempted} of {waits}: spinning shells only wait when preempted"
             );
         }

@@ -89,8 +89,10 @@ fn left(task: *const TaskStruct, tid: u32, leaves: Leaves, now: u64, cpu: &mut C
     if seat.key != key || now >= seat.young_until_ns {
         settle(cpu, seat, task, key, now);
     }
-    if seat.state != ON_CPU {
-        got_unseen(cpu, seat, task, now);
+    let delay_ns = delay_ns(task);
+    // It got this CPU by a switch that was not reported, or left and got it again by such switches.
+    if seat.state != ON_CPU || delay_ns > seat.queue_mark_ns {
+        got_unseen(cpu, seat, delay_ns, now);
     }
     let ran_ns = ran_ns(seat, task, now);
     cpu.row.on_cpu_ns += ran_ns;
@@ -99,24 +101,21 @@ fn left(task: *const TaskStruct, tid: u32, leaves: Leaves, now: u64, cpu: &mut C
     }
     seat.left_ns = now;
     seat.state = if leaves == Leaves::Preempted { PREEMPTED } else { BLOCKED };
-    seat.queue_mark_ns = match settings::SET_USE_SCHED_INFO.load() {
-        0 => 0,
-        _ => OFF_TASK_RUN_DELAY.of(task).unwrap_or(0),
-    };
+    seat.queue_mark_ns = delay_ns;
     if leaves == Leaves::ForGood {
         seat.key = 0;
     }
     seat.cgroup_id
 }
 
-/// The thread got this CPU by a switch that was not reported: how long it had waited is in the kernel's account.
+/// The thread has waited since it was last seen: how long is in the kernel's account. Several such waits are told as one.
 #[inline(never)]
-fn got_unseen(cpu: &mut CpuRow, seat: &mut Seat, task: *const TaskStruct, now: u64) {
+fn got_unseen(cpu: &mut CpuRow, seat: &mut Seat, delay_ns: u64, now: u64) {
     if settings::SET_USE_SCHED_INFO.load() == 0 {
         return;
     }
-    let wait_ns = OFF_TASK_RUN_DELAY.of(task).unwrap_or(0).wrapping_sub(seat.queue_mark_ns);
-    let (bucket, preempted) = (wait::bucket(wait_ns), seat.state == PREEMPTED);
+    let wait_ns = delay_ns.wrapping_sub(seat.queue_mark_ns);
+    let (bucket, preempted) = (wait::bucket(wait_ns), seat.state != BLOCKED);
     count_cpu(&mut cpu.row, wait_ns, bucket, preempted, now);
     if let Some(row) = row(seat.row) {
         count(row, wait_ns, bucket, preempted, 0, now);
@@ -165,7 +164,8 @@ fn got(task: *const TaskStruct, tid: u32, now: u64, cpu: &mut CpuRow) {
     let (here_ns, elsewhere_ns) = waited_ns(seat, task, now);
     let wait_ns = here_ns + elsewhere_ns;
     let bucket = wait::bucket(wait_ns);
-    let preempted = seat.state == PREEMPTED;
+    // One that is thought to run left by a switch that was not reported. A new one has left nothing yet.
+    let preempted = seat.state == PREEMPTED || (seat.state == ON_CPU && seat.left_ns != 0);
     let away_ns = now.wrapping_sub(seat.left_ns);
     let blocked_ns = if seat.state == BLOCKED && away_ns > wait_ns { away_ns - wait_ns } else { 0 };
     count_cpu(&mut cpu.row, wait_ns, bucket, preempted, now);
@@ -174,6 +174,10 @@ fn got(task: *const TaskStruct, tid: u32, now: u64, cpu: &mut CpuRow) {
     }
     seat.state = ON_CPU;
     seat.left_ns = now;
+    if settings::SET_USE_SCHED_INFO.load() != 0 {
+        // What the kernel's account says as soon as the switch is done.
+        seat.queue_mark_ns = delay_ns(task) + here_ns;
+    }
     if wait_ns >= LONG_WAIT_NS {
         who_ran(cpu, seat.cgroup_id, now, here_ns, elsewhere_ns);
     }
@@ -189,12 +193,20 @@ fn waited_ns(seat: &Seat, task: *const TaskStruct, now: u64) -> (u64, u64) {
     };
     // Two CPUs' clocks may differ by a little.
     let here_ns = if queued != 0 && now > queued { now - queued } else { 0 };
-    let elsewhere_ns = match settings::SET_USE_SCHED_INFO.load() {
+    let elsewhere_ns = delay_ns(task).wrapping_sub(match settings::SET_USE_SCHED_INFO.load() {
         0 => 0,
-        _ if seat.state == ON_CPU => 0,
-        _ => OFF_TASK_RUN_DELAY.of(task).unwrap_or(0).wrapping_sub(seat.queue_mark_ns),
-    };
+        _ => seat.queue_mark_ns,
+    });
     (here_ns, elsewhere_ns)
+}
+
+/// The kernel's own account of all the waits of a thread that have ended; 0 with wake-up hooks, which need none.
+#[inline(always)]
+fn delay_ns(task: *const TaskStruct) -> u64 {
+    match settings::SET_USE_SCHED_INFO.load() {
+        0 => 0,
+        _ => OFF_TASK_RUN_DELAY.of(task).unwrap_or(0),
+    }
 }
 
 /// Only this CPU writes the row.
@@ -248,7 +260,7 @@ fn settle(cpu: &mut CpuRow, seat: &mut Seat, task: *const TaskStruct, key: u64, 
         seat.key = key;
         seat.css_set = 0;
         seat.left_ns = 0;
-        seat.queue_mark_ns = 0;
+        seat.queue_mark_ns = delay_ns(task);
         seat.state = ON_CPU;
     }
     seat.cgroup_id = cgroup_id_of(task).unwrap_or(0);

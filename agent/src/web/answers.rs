@@ -5,6 +5,7 @@
 //! place is left to views.
 
 use super::refusal::Refusal;
+use crate::memory;
 use crate::pipeline::{Hub, answer};
 use crate::views::{Query, View};
 use axum::body::Bytes;
@@ -126,6 +127,7 @@ impl Answers {
             let asked = Instant::now();
             let body = Bytes::from(make(&hub, &query, now_ns()));
             keep(&cache, Cached { name, query, asked, body: body.clone() });
+            memory::give_back();
             drop(turn);
             body
         });

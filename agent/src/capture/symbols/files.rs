@@ -16,8 +16,9 @@ use std::collections::hash_map::Entry;
 
 /// Memory for tables of binaries. The largest programs of a node take a megabyte each.
 pub const BINARIES_BYTES_MAX: usize = 16 << 20;
-/// Memory for debug information while stacks come: see [`Files::rest`]. One file's takes up to 34 MiB.
-pub const DEBUG_BYTES_MAX: usize = 32 << 20;
+/// Memory for debug information while stacks come: see [`Files::rest`]. One file's takes up to 22 MiB, and then is the
+/// only one held.
+pub const DEBUG_BYTES_MAX: usize = 16 << 20;
 
 /// How to get at a file.
 #[derive(Clone, Copy, Debug)]

@@ -11,6 +11,7 @@ use super::resolver::{Resolver, World};
 use crate::decode::fact::Fact;
 use crate::decode::fact::symbols::Symbols;
 use crate::decode::{self, Event, Stack};
+use crate::memory;
 use slowpod_ebpf::abi::Kind;
 use std::collections::{BTreeSet, VecDeque};
 use std::panic::AssertUnwindSafe;
@@ -240,6 +241,7 @@ fn run(mut resolver: Resolver, queues: &Queues, out: &SyncSender<Answer>) {
             Ok(next) => next,
             Err(RecvTimeoutError::Timeout) => {
                 resolver.rest();
+                memory::give_back();
                 rested = true;
                 continue;
             }

@@ -6,9 +6,9 @@ use crate::capture::symbols::elf::{Elf, Section};
 use gimli::{DwarfSections, Section as _, SectionId};
 use object::elf::{ELFCOMPRESS_ZLIB, SHF_COMPRESSED};
 
-/// Held at most of one file's sections. Most programs that are not stripped have 1 to 20 MiB; a release build of a
-/// large Rust program has 35, and is named from its symbol table, without lines.
-pub(super) const SECTIONS_BYTES_MAX: usize = 24 << 20;
+/// Held at most of one file's sections. Most programs that are not stripped have 1 to 10 MiB. A larger one is named
+/// from its symbol table, without lines: the agent's memory is worth more.
+pub(super) const SECTIONS_BYTES_MAX: usize = 12 << 20;
 /// Largest `.debug_abbrev`: parsed, it takes thirty times as much for a moment.
 const ABBREV_BYTES_MAX: usize = 1 << 20;
 /// Largest header of a line program: the list of its files, which parsed takes a hundred times as much.
