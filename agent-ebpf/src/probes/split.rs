@@ -122,7 +122,7 @@ fn enter(row: &mut TaskRow, next: *const TaskStruct, queued: u64, now: u64) {
     row.split.runnable_ns += queued;
     let cause = at_most(u64::from(row.cause), CAUSES as u64 - 1) as usize;
     row.split.blocked_ns[cause] += away.wrapping_sub(queued);
-    wait::ends(row, row.since_ns, away.wrapping_sub(queued));
+    wait::ends(row, row.since_ns, away.wrapping_sub(queued), now);
     row.since_ns = now;
     row.state = ON_CPU;
     row.ran_mark_ns = OFF_TASK_SUM_EXEC.of(next).unwrap_or(0);

@@ -87,12 +87,12 @@ pub fn begins(row: &mut TaskRow) {
     }
 }
 
-/// A thread is back after `blocked_ns` of sleep that began at `since_ns`.
+/// A thread is back, `now`, after `blocked_ns` of sleep that began at `since_ns`; in between it was ready.
 #[inline(always)]
-pub fn ends(row: &mut TaskRow, since_ns: u64, blocked_ns: u64) {
+pub fn ends(row: &mut TaskRow, since_ns: u64, blocked_ns: u64, now: u64) {
     if row.evidence & WAITING != 0 {
         row.evidence &= !WAITING;
-        wait_ends(row.key, since_ns, blocked_ns);
+        wait_ends(row.key, since_ns, blocked_ns, now);
     }
 }
 
@@ -117,13 +117,14 @@ extern "C" fn wait_begins(key: u64, cause: u64) -> u64 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn wait_ends(key: u64, since_ns: u64, blocked_ns: u64) -> u64 {
+extern "C" fn wait_ends(key: u64, since_ns: u64, blocked_ns: u64, now: u64) -> u64 {
     let Some(row) = waiter(key) else { return 0 };
     // What the tracepoints said was about this wait.
     (row.mutex, row.holder, row.queue) = (0, 0, 0);
     let end_ns = since_ns.wrapping_add(blocked_ns);
     if row.past.waits == 0 || !same(&row.past.thing, &row.present.thing) {
-        tell(&mut row.past, end_ns);
+        // Stamped when it is sent: its own end may lie further back than the reorder window reaches.
+        tell(&mut row.past, now);
         // SAFETY: two fields of one map value.
         unsafe { ptr::copy_nonoverlapping(&raw const row.present, &raw mut row.past, 1) };
         row.past.first_ns = since_ns;

@@ -1,12 +1,14 @@
 //! Many pods at once, and an agent beside them: it misses none. Witnesses are the notes of the run, which tell each pod's
 //! UID and container id, and host-local's leases.
 
-use super::bed::{Bed, wait_until};
+use super::bed::{Bed, run, wait_until};
 use harness::agent;
 use harness::agent::monotonic_ns;
+use harness::load::Load;
 use harness::truth::Truth;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::process::CommandExt;
 
 /// Pods. The 500 take minutes on a busy machine: `SLOWPOD_FLUX_PODS=500 cargo xtask test --tier node` has them.
 const PODS: usize = 100;
@@ -84,6 +86,38 @@ fn of_many_pods_every_call_is_seen_and_none_is_lost() {
     assert_eq!(lost.as_object().map(|lost| lost.len()), Some(0), "{lost}");
     let starts = agent.get("/api/v1/pods?seconds=1800&limit=1000").unwrap();
     assert_eq!(starts.number("/totals/network_only"), count as u64);
+    drop(agent);
+    bed.assert_nothing_left();
+}
+
+/// A plugin that has been woken and gets no CPU for a long while: what it waited for is told only then, which must not make
+/// it late.
+#[test]
+fn waits_that_end_long_before_their_thread_gets_a_cpu_are_not_late() {
+    let bed = Bed::new("queued");
+    let agent = agent!();
+    let load = Load::start();
+    // Each is a wait for another thing than the one before it.
+    let sleep = json!({ "do": "sleep", "ms": 1 });
+    let sync = json!({ "do": "fsync", "path": bed.path(""), "bytes": 4096 });
+    let list = bed.slow(json!(vec![[sleep, sync]; 20].concat()));
+    let mut command = bed.flux(&list, &["--pods", "2", "--no-loopback"]);
+    // SAFETY: one system call with plain numbers, sound between fork and exec: the lowest claim to a CPU.
+    unsafe {
+        command.pre_exec(|| match libc::setpriority(libc::PRIO_PROCESS, 0, 19) {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        })
+    };
+    run(&mut command).good();
+    drop(load);
+    let answer = agent.view_at("/api/v1/cni?seconds=600&limit=1000", monotonic_ns());
+    let calls = answer.list("/calls").into_iter().filter(|call| call.text("/plugin") == "slow-cni");
+    let longest_ns = calls.map(|call| call.number("/split/runnable_ns")).max();
+    // Longer than records may take to their ring, and than one drain to the next: or nothing was tried.
+    assert!(longest_ns > Some(200_000_000), "{longest_ns:?}");
+    let lost = answer.at("/completeness/lost");
+    assert_eq!(lost.as_object().map(|lost| lost.len()), Some(0), "{lost}");
     drop(agent);
     bed.assert_nothing_left();
 }
