@@ -40,7 +40,7 @@ pub const STRETCHES: usize = 16;
 /// (who waited, who ran) rows.
 pub const PUSHED_ROWS_MAX: u32 = 4_096;
 /// Threads of CNI calls, and others that wait for a file lock, whose waits are followed at once: a hundred calls of
-/// Go plugins and their IPAM. Each takes some 700 bytes.
+/// Go plugins and their IPAM. Each takes some 600 bytes.
 pub const WAITERS_MAX: u32 = 2_048;
 /// Upper bound of one tracked thread's state.
 pub const TASK_BYTES: usize = 256;
