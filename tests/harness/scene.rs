@@ -21,7 +21,8 @@
 //! cni a ADD sandbox=5b1f if=eth0 netns=/run/netns/x args="K8S_POD_NAME=web;..."   the exec had such an
 //!                       environment; also trace=, cut
 //! wait a file_lock lock for=60ms path=/run/xtables.lock dev=1 ino=7 holder=b queue=3   a wait that ends now, its cause
-//!                       and its call; also waits=, to=10.0.0.1:443 retransmits=, message=RTM_NEWLINK mutex, unix
+//!                       and its call; also waits=, to=10.0.0.1:443 retransmits=, message=RTM_NEWLINK
+//!                       protocol=NETFILTER mutex, unix
 //! says a "{\"ips\":[\"10.0.0.2/24\"]}"         what is kept of what a plugin writes; also fd=, written=
 //! fail a /bin/ipset ENOENT                       an exec fails
 //! exit a code=1         also: signal=9, cpu= runnable= blocked.disk=…: what they leave of the life is

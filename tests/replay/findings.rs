@@ -92,6 +92,29 @@ fn refusals_are_told_by_reason() {
 }
 
 #[test]
+fn adds_that_wait_for_a_cpu_are_told_with_who_has_it() {
+    let title = |scene: &str| finding(scene, "cni_cpu")["title"].as_str().unwrap().to_owned();
+    assert!(title("cni_cpu").ends_with("81 % of their time) for a CPU: up to 6 ran at once on 2 CPUs"));
+    assert!(title("cni_cpu_quota").ends_with("the CPU limit of containerd.service withholds it"));
+    assert!(title("cni_cpu_others").ends_with("noisy.service (89 % of it) had it meanwhile"));
+    assert_eq!(rules("cni_cpu_near"), [""; 0]);
+}
+
+#[test]
+fn what_adds_wait_for_a_little_is_not_to_blame() {
+    for scene in ["cni_locks_near", "cni_disk_fast", "cni_server_near", "cni_lock_free"] {
+        let found = rules(scene);
+        assert!(found.iter().all(|rule| rule == "cni_slow"), "{scene}: {found:?}");
+    }
+}
+
+#[test]
+fn what_makes_calls_slow_comes_first_when_that_is_asked_for() {
+    let first = |query: &str| answer_of("cni_beside", "findings", query)["findings"][0]["rule"].clone();
+    assert_eq!((first(""), first("focus=cni")), ("exec_storm".into(), "cni_slow".into()));
+}
+
+#[test]
 fn losses_are_a_finding_and_said_in_the_summary() {
     for scene in ["flood", "losses"] {
         let answer = answer_of(scene, "findings", "");

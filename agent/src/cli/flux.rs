@@ -13,6 +13,7 @@ use crate::flux::verify::Control;
 use crate::flux::{Flux, Options, PLUGIN_DIRS, clean, journal, netns, sandbox};
 use crate::fold::Window;
 use crate::pipeline;
+use crate::views::findings::{FOCUS_CNI, FOCUS_NAME};
 use crate::views::{self, Query};
 use serde_json::{Map, Value};
 use std::io::{IsTerminal, Write};
@@ -255,7 +256,9 @@ fn explain(agent: Agent) -> Result<Vec<(&'static str, Vec<u8>)>, Failure> {
     let snapshot = pipeline::answer(&hub.excerpt(&Window::ALL), Window::ALL);
     let render = |name: &'static str| {
         let view = views::named(name).ok_or_else(|| Failure::Failed(format!("there is no view {name}")))?;
-        let query = Query { limit: Some(EXPLAINED_ROWS), ..Query::default() };
+        let focus = (name == "findings").then(|| (FOCUS_NAME, FOCUS_CNI.to_owned()));
+        let query =
+            Query { limit: Some(EXPLAINED_ROWS), more: focus.into_iter().collect(), ..Query::default() };
         Ok((name, (view.render)(&snapshot, &query)))
     };
     EXPLAINED_BY.into_iter().map(render).collect()

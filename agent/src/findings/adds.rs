@@ -36,7 +36,8 @@ pub(super) fn waits(call: &Call) -> impl Iterator<Item = (&Key, &Sum)> {
 /// Time of a call that the rules about single causes tell of: at most its wall time.
 pub(super) fn explained_ns(call: &Call) -> u64 {
     let told = waits(call).filter(|(key, _)| {
-        matches!(key.kind(), Cause::FileLock | Cause::Disk | Cause::Inet | Cause::Unix) || key.is_rtnl()
+        matches!(key.kind(), Cause::FileLock | Cause::Disk | Cause::Inet | Cause::Unix)
+            || key.kernel_lock().is_some()
     });
     total(told.map(|(_, sum)| sum.blocked_ns)).min(call.wall_ns(0))
 }

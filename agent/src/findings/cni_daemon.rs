@@ -61,6 +61,6 @@ fn finding(snapshot: &Snapshot, daemon: Option<ProcId>, group: &Group<'_>) -> Op
         ]),
         fix,
         evidence,
-        subject: daemon.map_or(Subject::Cni, Subject::Process),
+        subject: Subject::Cni,
     })
 }

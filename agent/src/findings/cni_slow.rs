@@ -2,9 +2,9 @@
 //! something that cannot be told. In a chain, the one that fills it.
 
 use super::adds;
-use super::cni_exec_storm;
 use super::human::{count, duration, percent};
 use super::{Finding, Number, Rule, Severity, Subject, id};
+use super::{cni_cpu, cni_exec_storm};
 use crate::fold::Snapshot;
 use crate::fold::cni::Call;
 use crate::fold::grow::{Grow, total};
@@ -72,11 +72,9 @@ fn find(snapshot: &Snapshot) -> Vec<Finding> {
 
 /// What no other rule tells of: neither a wait that has one, nor a run queue, nor commands by the dozen.
 fn rest_ns(call: &Call) -> u64 {
-    let wall_ns = call.wall_ns(0);
-    let own_queue_ns = call.end.as_ref().map_or(0, |end| end.main.runnable_ns);
-    let queued_ns = own_queue_ns.saturating_add(call.tree.split.runnable_ns).min(wall_ns);
     let storm_ns = if cni_exec_storm::is_storm(call) { call.tree.busy.total_ns() } else { 0 };
-    wall_ns.saturating_sub(adds::explained_ns(call)).saturating_sub(queued_ns).saturating_sub(storm_ns)
+    let told_ns = adds::explained_ns(call).saturating_add(cni_cpu::queued_ns(call)).saturating_add(storm_ns);
+    call.wall_ns(0).saturating_sub(told_ns)
 }
 
 fn finding(plugin: &Arc<str>, sums: &Sums<'_>) -> Option<Finding> {

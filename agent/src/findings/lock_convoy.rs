@@ -1,6 +1,6 @@
 //! Processes that queue for one file lock: who held it, how long the queue was.
 
-use super::human::{count, duration};
+use super::human::{count, duration, many};
 use super::{Evidence, Finding, Number, Rule, Severity, Subject, adds, id};
 use crate::enrich::ProcId;
 use crate::fold::grow::{Grow, total};
@@ -10,11 +10,17 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The rule.
-pub static RULE: Rule =
-    Rule { name: "lock_convoy", about: "processes that queue for one file lock, and who held it", find };
+pub static RULE: Rule = Rule {
+    name: "lock_convoy",
+    about: "processes that queue or wait long for one file lock, and who held it",
+    find,
+};
 
 /// So many waiters are a convoy: two may meet by chance.
 const WAITERS: usize = 3;
+/// Fewer are worth a word when one of them waited so long: a tenth of the five seconds that a pod's start may take (the
+/// SLI).
+const LONG_NS: u64 = 500_000_000;
 /// Holders that are named.
 const HOLDERS_NAMED: usize = 3;
 
@@ -38,10 +44,11 @@ fn finding(state: &State, lock_id: LockId, lock: &Lock) -> Option<Finding> {
     let LockId::File(dev, ino) = lock_id else { return None };
     let waiters: BTreeSet<ProcId> = lock.waits.iter().map(|wait| wait.waiter).collect();
     let waited_ns = total(lock.waits.iter().map(|wait| wait.blocked_ns));
-    if waiters.len() < WAITERS || waited_ns < adds::LEAST_NS {
+    let longest = lock.waits.iter().max_by_key(|wait| wait.blocked_ns)?;
+    let is_convoy = waiters.len() >= WAITERS && waited_ns >= adds::LEAST_NS;
+    if !is_convoy && longest.blocked_ns < LONG_NS {
         return None;
     }
-    let longest = lock.waits.iter().max_by_key(|wait| wait.blocked_ns)?;
     let queue = lock.waits.iter().map(|wait| wait.queue).max().unwrap_or(0);
     let holders = holders(lock);
     let said: Vec<String> = holders
@@ -57,9 +64,10 @@ fn finding(state: &State, lock_id: LockId, lock: &Lock) -> Option<Finding> {
         severity: Severity::of(longest.blocked_ns),
         cost_ns: waited_ns,
         title: format!(
-            "{what} queue for the lock {name}: {} of waiting, up to {} before one{}",
+            "{what} {} for the lock {name}: {} of waiting{}{}",
+            if waiters.len() == 1 { "waits" } else { "queue" },
             duration(waited_ns),
-            count(queue),
+            if queue > 1 { format!(", up to {} before one", count(queue)) } else { String::new() },
             said.first().map_or_else(String::new, |first| format!("; held by {first}"))
         ),
         detail: [
@@ -73,7 +81,7 @@ fn finding(state: &State, lock_id: LockId, lock: &Lock) -> Option<Finding> {
                 duration(longest.blocked_ns),
                 longest.work.as_deref().map_or_else(|| adds::who(state, longest.waiter), adds::pod)
             )),
-            (pods > 0).then(|| format!("{} pods were waiting for their network meanwhile.", count(pods))),
+            (pods > 0).then(|| format!("Meanwhile {} waited for the network.", many(pods, "pod"))),
         ]
         .into_iter()
         .flatten()
@@ -92,7 +100,7 @@ fn finding(state: &State, lock_id: LockId, lock: &Lock) -> Option<Finding> {
         ]),
         fix: vec![advice(&name)],
         evidence: vec![evidence(longest), Evidence { view: "cni", query: String::new() }],
-        subject: Subject::Cni,
+        subject: if pods > 0 { Subject::Cni } else { Subject::Process(longest.waiter) },
     })
 }
 

@@ -3,9 +3,11 @@
 
 mod adds;
 mod callers;
+pub mod cni_cpu;
 pub mod cni_daemon;
 pub mod cni_disk;
 pub mod cni_exec_storm;
+pub mod cni_nftables;
 pub mod cni_retries;
 pub mod cni_rtnl;
 pub mod cni_server;
@@ -15,6 +17,7 @@ pub mod fixes;
 pub mod fork_storm;
 pub mod human;
 pub mod incomplete;
+mod kernel_lock;
 pub mod lock_convoy;
 pub mod netlink_refused;
 pub mod path_search;
@@ -47,7 +50,9 @@ pub const FINDINGS: &[&Rule] = &[
     &cni_disk::RULE,
     &cni_server::RULE,
     &cni_daemon::RULE,
+    &cni_cpu::RULE,
     &cni_rtnl::RULE,
+    &cni_nftables::RULE,
     &cni_exec_storm::RULE,
     &cni_retries::RULE,
     &cni_slow::RULE,
@@ -147,11 +152,22 @@ impl Severity {
     }
 }
 
-/// All findings, the costliest first.
-pub fn ranked(snapshot: &Snapshot) -> Vec<Finding> {
+/// What is asked about: its findings come before all others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Focus {
+    /// The node, whatever goes on there.
+    #[default]
+    Node,
+    /// CNI calls: what else goes on beside them may cost more, and explains none of them.
+    Cni,
+}
+
+/// All findings, the costliest first, those in focus before the others.
+pub fn ranked(snapshot: &Snapshot, focus: Focus) -> Vec<Finding> {
     let mut findings: Vec<Finding> = FINDINGS.iter().flat_map(|rule| (rule.find)(snapshot)).collect();
+    let beside = |finding: &Finding| focus == Focus::Cni && finding.subject != Subject::Cni;
     // Stable: equal costs stay in the order of the table and of the daemons.
-    findings.sort_by_key(|finding| Reverse((finding.cost_ns, finding.severity)));
+    findings.sort_by_key(|finding| (beside(finding), Reverse((finding.cost_ns, finding.severity))));
     findings
 }
 
@@ -197,7 +213,7 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), FINDINGS.len());
-        assert_eq!(ranked(&State::new(Window::ALL, Limits::WINDOW).finish(0)), []);
+        assert_eq!(ranked(&State::new(Window::ALL, Limits::WINDOW).finish(0), Focus::Node), []);
     }
 
     #[test]

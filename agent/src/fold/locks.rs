@@ -1,7 +1,7 @@
-//! Locks that several processes share: who waited, behind whom. In: waits for file locks and for RTNL. Out: per lock the
+//! Locks that several processes share: who waited, behind whom. In: waits for file locks and for the kernel's own. Out: per lock the
 //! series of its waits, from which its convoys are told.
 
-use super::waits::{Key, Sum, Thing};
+use super::waits::{KernelLock, Key, Sum, Thing};
 use crate::enrich::{ProcId, cni::CniWork};
 use slowpod_ebpf::abi::split::Cause;
 use std::collections::{BTreeMap, VecDeque};
@@ -17,8 +17,8 @@ pub const WAITS_MAX: usize = 4_096;
 pub enum LockId {
     /// A file's: device and inode.
     File(u32, u64),
-    /// The kernel's own for network configuration.
-    Rtnl,
+    /// The kernel's own.
+    Kernel(KernelLock),
 }
 
 /// One wait for a lock, or several behind the same holder.
@@ -77,8 +77,10 @@ impl Locks {
     pub(super) fn add(&mut self, waiter: ProcId, work: Option<&Arc<CniWork>>, key: &Key, sum: &Sum) {
         let id = match key.thing {
             Thing::File { dev, ino } if key.cause() == Cause::FileLock => LockId::File(dev, ino),
-            _ if key.is_rtnl() => LockId::Rtnl,
-            _ => return,
+            _ => match key.kernel_lock() {
+                Some(lock) => LockId::Kernel(lock),
+                None => return,
+            },
         };
         if self.known.len() >= LOCKS_MAX && !self.known.contains_key(&id) {
             self.evicted += 1;
@@ -88,7 +90,7 @@ impl Locks {
         if lock.name.is_empty() {
             lock.name = match id {
                 LockId::File(..) => sum.name.clone(),
-                LockId::Rtnl => "RTNL".into(),
+                LockId::Kernel(lock) => lock.name().into(),
             };
         }
         if lock.waits.len() >= WAITS_MAX {

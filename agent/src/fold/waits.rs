@@ -19,6 +19,8 @@ pub const ROWS_MAX: usize = 32;
 const PATH_TEXT_BYTES: usize = 200;
 /// `NETLINK_ROUTE` of `linux/netlink.h`.
 const NETLINK_ROUTE: u16 = 0;
+/// `NETLINK_NETFILTER`.
+const NETLINK_NETFILTER: u16 = 12;
 
 /// The thing waited for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,7 +56,7 @@ pub struct Key {
     pub op: Op,
     /// What it waited for.
     pub thing: Thing,
-    /// It waited for a mutex of the kernel meanwhile; over netlink `ROUTE` that is RTNL.
+    /// It waited for a mutex of the kernel meanwhile; over netlink that is a [`KernelLock`].
     pub mutex: bool,
     /// Who had it: the lock's holder, the daemon at the socket's other end.
     pub holder: Option<ProcId>,
@@ -99,9 +101,33 @@ impl Key {
         }
     }
 
-    /// Whether it waited for RTNL.
-    pub fn is_rtnl(&self) -> bool {
-        self.mutex && matches!(self.thing, Thing::Netlink { protocol: NETLINK_ROUTE, .. })
+    /// The lock of the kernel that it waited for, if it is one that is known.
+    pub fn kernel_lock(&self) -> Option<KernelLock> {
+        match self.thing {
+            Thing::Netlink { protocol: NETLINK_ROUTE, .. } if self.mutex => Some(KernelLock::Rtnl),
+            Thing::Netlink { protocol: NETLINK_NETFILTER, .. } if self.mutex => Some(KernelLock::Nftables),
+            _ => None,
+        }
+    }
+}
+
+/// A lock of the kernel that netlink requests take: a mutex met in a send over this protocol is it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KernelLock {
+    /// For all changes to interfaces, addresses and routes (`rtnl_mutex`).
+    Rtnl,
+    /// For all changes to a network namespace's packet filter (`nftables_pernet.commit_mutex`); whoever has it waits in it
+    /// until no CPU uses the old rules.
+    Nftables,
+}
+
+impl KernelLock {
+    /// Name in answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            KernelLock::Rtnl => "rtnl",
+            KernelLock::Nftables => "nftables",
+        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! `/api/v1/findings`: what stands out, ranked by what it costs, and what was looked for.
 
 use super::filter::Filter;
+use super::query::{Param, ParamKind};
 use super::{JSON, Query, View, body};
 use crate::findings::human::{duration, many};
-use crate::findings::{self, Evidence, FINDINGS, Finding, Number, Severity, Subject};
+use crate::findings::{self, Evidence, FINDINGS, Finding, Focus, Number, Severity, Subject};
 use crate::fold::Snapshot;
 use crate::fold::grow::total;
 use crate::fold::sched::{self, Who};
@@ -15,10 +16,21 @@ pub static VIEW: View = View {
     name: "findings",
     path: "/api/v1/findings",
     about: "Ranked causes in plain words, each with its numbers, the views that show them, and what usually helps.",
-    params: &[],
+    params: &[FOCUS],
     content_type: JSON,
     render,
 };
+
+/// What comes first.
+const FOCUS: Param = Param {
+    name: FOCUS_NAME,
+    about: "`cni`: what makes CNI calls slow comes before all else that was found",
+    kind: ParamKind::Choice { of: &["node", FOCUS_CNI] },
+};
+/// Name of that parameter,
+pub const FOCUS_NAME: &str = "focus";
+/// and its value for CNI calls.
+pub const FOCUS_CNI: &str = "cni";
 
 /// The answer's own fields.
 #[derive(Serialize)]
@@ -29,7 +41,7 @@ struct Findings {
     /// The rules that were tried.
     looked_for: Vec<&'static str>,
     findings_matched: usize,
-    /// The costliest first.
+    /// Those in focus first, then the costliest.
     findings: Vec<Row>,
 }
 
@@ -61,7 +73,8 @@ struct Row {
 
 fn render(snapshot: &Snapshot, query: &Query) -> Vec<u8> {
     let filter = Filter::new(&snapshot.state, query);
-    let mut findings = findings::ranked(snapshot);
+    let focus = if query.own(FOCUS_NAME) == Some(FOCUS_CNI) { Focus::Cni } else { Focus::Node };
+    let mut findings = findings::ranked(snapshot, focus);
     findings.retain(|finding| passes(&filter, snapshot, &finding.subject));
     let watched = watched(snapshot, &filter);
     let found = findings.iter().filter(|finding| finding.subject != Subject::Node).count();

@@ -6,7 +6,7 @@ use crate::enrich::ProcId;
 use crate::fold::State;
 use crate::fold::grow::total;
 use crate::fold::pressure::Growth;
-use crate::fold::waits::{Key, Sum, Thing, Waits};
+use crate::fold::waits::{KernelLock, Key, Sum, Thing, Waits};
 use serde::Serialize;
 use slowpod_ebpf::abi::split::Cause;
 use std::cmp::Reverse;
@@ -54,9 +54,10 @@ pub(super) struct WaitBlock {
     /// Of netlink: type of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
-    /// Of netlink: it waited for the lock that all changes to interfaces, addresses and routes take.
+    /// Of netlink: it waited for this lock of the kernel: `rtnl`, which all changes to interfaces, addresses and routes take,
+    /// or `nftables`, which all changes to packet filter rules take.
     #[serde(skip_serializing_if = "Option::is_none")]
-    rtnl: Option<bool>,
+    kernel_lock: Option<&'static str>,
 }
 
 /// A device.
@@ -134,7 +135,7 @@ fn block(state: &State, key: &Key, sum: &Sum) -> WaitBlock {
         api_server: remote.map(|remote| state.is_api_server(&remote)),
         retransmits: remote.map(|_| sum.retransmits),
         message: message(state, key),
-        rtnl: matches!(key.thing, Thing::Netlink { .. }).then(|| key.is_rtnl()),
+        kernel_lock: key.kernel_lock().map(KernelLock::name),
     }
 }
 

@@ -17,6 +17,7 @@ const MESSAGES: &[(&str, u16)] = &[
     ("IPSET_CMD_ADD", 0x0609),
     ("IPSET_CMD_DEL", 0x060a),
     ("NFT_MSG_NEWRULE", 0x0a06),
+    ("NFNL_MSG_BATCH_BEGIN", 16),
 ];
 
 /// Errnos (`asm-generic/errno-base.h`).

@@ -49,6 +49,8 @@ impl Cast {
         } else if let Some(message) = words.text("message")? {
             wait.thing.family = AF_NETLINK;
             wait.thing.message_type = names::message(&message)?.0;
+            let protocol = words.text("protocol")?.unwrap_or_else(|| "ROUTE".into());
+            wait.thing.protocol = names::family(&protocol)?;
         } else if words.flag("unix") {
             wait.thing.family = AF_UNIX;
             wait.name_len = path.len() as u16;

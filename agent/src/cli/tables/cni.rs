@@ -194,11 +194,11 @@ fn waits(answer: &Fields<'_>) -> Grid {
 
 /// The thing waited for, by whatever names it.
 fn what(wait: &Fields<'_>) -> String {
-    let rtnl = if wait.flag("rtnl") { "RTNL" } else { "" };
+    let lock = wait.text("kernel_lock");
     let names = [
         wait.text("path"),
         wait.text("remote"),
-        [rtnl.to_owned(), wait.text("message")].join(" ").trim().to_owned(),
+        [lock, wait.text("message")].join(" ").trim().to_owned(),
         wait.at("device").text("name"),
     ];
     names.into_iter().find(|name| !name.is_empty()).unwrap_or_default()
