@@ -9,10 +9,10 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Duration;
 
-/// How far slowpod's figure may be from the plugin's own clock, in percent.
+/// How far slowpod's figure may be from the plugin's own account, in percent.
 const AGREES_PERCENT: u64 = 5;
-/// And the least difference that counts: what the plugin does between its readings.
-const AGREES_NS: u64 = 4_000_000;
+/// And the least difference that counts: what lies between the plugin's readings beside the wait.
+const AGREES_NS: u64 = 500_000;
 
 /// A run against the slow plugin with these phases in ADD, explained.
 fn explained(bed: &Bed, phases: Value, pods: &str) -> (Outcome, Truth) {
@@ -22,32 +22,13 @@ fn explained(bed: &Bed, phases: Value, pods: &str) -> (Outcome, Truth) {
     (outcome, report)
 }
 
-/// The findings about this run, the costliest first: others may be at work on this machine.
-fn findings(report: &Truth) -> Vec<Truth> {
-    const OF_CALLS: [&str; 8] = [
-        "lock_convoy",
-        "cni_disk",
-        "cni_server",
-        "cni_daemon",
-        "cni_rtnl",
-        "cni_exec_storm",
-        "cni_retries",
-        "cni_slow",
-    ];
-    let all = report.list("/explained/findings/findings");
-    for finding in &all {
-        let title = finding.text("/title");
-        assert!(!title.starts_with("slowpod"), "the generator's own work is a finding: {title}");
-    }
-    all.into_iter().filter(|finding| OF_CALLS.contains(&finding.text("/rule"))).collect()
-}
-
-/// The first finding, which must be of this rule.
+/// The first finding of all, which must be of this rule: whatever else goes on on this machine comes after what makes the
+/// run slow.
 fn first(report: &Truth, rule: &str) -> Truth {
-    let mut findings = findings(report);
-    assert!(!findings.is_empty(), "no finding about CNI: {report}");
+    let mut findings = report.list("/explained/findings/findings");
+    assert!(!findings.is_empty(), "nothing was found: {report}");
     let first = findings.remove(0);
-    assert_eq!(first.text("/rule"), rule, "{first}");
+    assert_eq!(first.text("/rule"), rule, "{first}, {findings:?}");
     first
 }
 
@@ -63,28 +44,28 @@ fn phase(log: &[Truth], pid: u64, name: &str) -> Truth {
     log.iter().find(is_it).expect("a line per phase").clone()
 }
 
-/// The plugin's clock goes on while it waits for a CPU, which is no part of being blocked: on a busy machine its figure
-/// may be larger by what the plugin spent in run queues.
-fn assert_agrees(what: &str, told_ns: u64, queued_ns: u64, truth_ns: u64) {
+/// The plugin's account has being blocked apart from running and from being ready, so it holds on a busy machine too.
+fn assert_agrees(what: &str, told_ns: u64, truth_ns: u64) {
     let slack_ns = (truth_ns * AGREES_PERCENT / 100).max(AGREES_NS);
-    assert!(
-        told_ns <= truth_ns + slack_ns && told_ns + queued_ns + slack_ns >= truth_ns,
-        "{what}: slowpod says {told_ns} ns and {queued_ns} ns in run queues, the plugin {truth_ns} ns"
-    );
+    let apart_ns = told_ns.abs_diff(truth_ns);
+    assert!(apart_ns <= slack_ns, "{what}: slowpod says {told_ns} ns, the plugin {truth_ns} ns");
+}
+
+/// How long a call was blocked by a cause, as its split says.
+fn blocked_ns(call: &Truth, cause: &str) -> u64 {
+    call.at("/split/blocked_by").get(cause).and_then(Value::as_u64).unwrap_or(0)
 }
 
 /// Each call's time blocked by a cause, and in the evidence for it, agrees with what the plugin says of a phase.
-fn assert_each_agrees(bed: &Bed, report: &Truth, cause: &str, name: &str, field: &str) {
+fn assert_each_agrees(bed: &Bed, report: &Truth, cause: &str, name: &str) {
     let (calls, log) = (adds(report), bed.log());
     assert!(!calls.is_empty());
     for call in &calls {
-        let truth_ns = phase(&log, call.number("/pid"), name).number(&format!("/truth/{field}"));
-        let queued_ns = call.number("/split/runnable_ns");
-        let blocked = call.at("/split/blocked_by").get(cause).and_then(Value::as_u64).unwrap_or(0);
-        assert_agrees(&format!("blocked by {cause}"), blocked, queued_ns, truth_ns);
+        let truth_ns = phase(&log, call.number("/pid"), name).number("/truth/blocked_ns");
+        assert_agrees(&format!("blocked by {cause}"), blocked_ns(call, cause), truth_ns);
         let waits = call.list("/waits").into_iter().filter(|wait| wait.text("/on") == cause);
         let told_ns = waits.map(|wait| wait.number("/blocked_ns")).sum();
-        assert_agrees(&format!("evidence of {cause}"), told_ns, queued_ns, truth_ns);
+        assert_agrees(&format!("evidence of {cause}"), told_ns, truth_ns);
     }
 }
 
@@ -100,10 +81,9 @@ fn a_shared_lock_is_a_convoy_with_its_holder() {
     assert_eq!(finding.number("/numbers/waiters"), 4, "{finding}");
     assert_eq!(finding.number("/numbers/queue_max"), 4, "{finding}");
     let log = bed.log();
-    let waited_ns: u64 = log.iter().map(|line| line.number("/truth/waited_ns")).sum();
-    let queued_ns = adds(&report).iter().map(|call| call.number("/split/runnable_ns")).sum();
-    assert_agrees("waiting for the lock", finding.number("/numbers/waited_ns"), queued_ns, waited_ns);
-    assert_each_agrees(&bed, &report, "file_lock", "lock", "waited_ns");
+    let waited_ns: u64 = log.iter().map(|line| line.number("/truth/blocked_ns")).sum();
+    assert_agrees("waiting for the lock", finding.number("/numbers/waited_ns"), waited_ns);
+    assert_each_agrees(&bed, &report, "file_lock", "lock");
     // Who held it when the last one began to wait is the one that waited not at all.
     let lucky = log.iter().min_by_key(|line| line.number("/truth/waited_ns")).unwrap();
     let waits: Vec<Truth> = adds(&report).iter().flat_map(|call| call.list("/waits")).collect();
@@ -116,24 +96,25 @@ fn a_shared_lock_is_a_convoy_with_its_holder() {
 #[test]
 fn a_slow_disk_is_named_with_its_device() {
     let bed = Bed::new("disk");
-    const SYNCS: usize = 120;
-    let phases = vec![json!({ "do": "fsync", "path": bed.path(""), "bytes": 512 << 10 }); SYNCS];
+    // Few and large: each is a wake-up, and a wake-up may be a wait for a CPU.
+    const SYNCS: usize = 24;
+    let phases = vec![json!({ "do": "fsync", "path": bed.path(""), "bytes": 4 << 20 }); SYNCS];
     let (_, report) = explained(&bed, json!(phases), "3");
-    let finding = first(&report, "cni_disk");
-    assert!(finding.number("/numbers/fsyncs") >= 3 * SYNCS as u64, "{finding}");
     let log = bed.log();
+    let sum_ns = |field: &str| log.iter().map(|line| line.number(field)).sum::<u64>();
+    // A disk that is quicker than a CPU can be had is not what makes these slow, and the plugin knows that too.
+    let on_disk = sum_ns("/truth/blocked_ns") > sum_ns("/truth/queued_ns");
+    first(&report, if on_disk { "cni_disk" } else { "cni_cpu" });
+    let all = report.list("/explained/findings/findings");
+    let finding = all.iter().find(|finding| finding.text("/rule") == "cni_disk").expect("the disk");
+    assert!(finding.number("/numbers/fsyncs") >= 3 * SYNCS as u64, "{finding}");
     for call in &adds(&report) {
         let own = log.iter().filter(|line| line.number("/pid") == call.number("/pid"));
-        let truth_ns: u64 = own.map(|line| line.number("/truth/fsync_ns")).sum();
+        let truth_ns: u64 = own.map(|line| line.number("/truth/blocked_ns")).sum();
         let waits = call.list("/waits").into_iter();
-        let synced: u64 =
+        let synced_ns: u64 =
             waits.filter(|wait| wait.text("/op") == "fsync").map(|wait| wait.number("/blocked_ns")).sum();
-        // A sync is waiting but for what the file system computes meanwhile.
-        let own_ns = call.number("/split/on_cpu_ns") + call.number("/split/runnable_ns");
-        assert!(
-            synced <= truth_ns + AGREES_NS && synced + own_ns + AGREES_NS >= truth_ns,
-            "{synced} {truth_ns}: {call}"
-        );
+        assert_agrees("evidence of fsync", synced_ns, truth_ns);
         assert!(call.at("/node_io").is_object(), "{call}");
     }
     bed.assert_nothing_left();
@@ -161,7 +142,7 @@ fn a_late_server_is_named_with_its_address() {
     let (_, report) = explained(&bed, json!([{ "do": "tcp", "address": address.to_string() }]), "3");
     let finding = first(&report, "cni_server");
     assert!(finding.text("/title").contains(&format!("the server {address}")), "{finding}");
-    assert_each_agrees(&bed, &report, "inet", "tcp", "waited_ns");
+    assert_each_agrees(&bed, &report, "inet", "tcp");
     bed.assert_nothing_left();
 }
 
@@ -179,7 +160,7 @@ fn a_slow_daemon_is_named_with_its_process() {
     let finding = first(&report, "cni_daemon");
     let path = socket.to_str().unwrap();
     assert!(finding.text("/title").contains(path), "{finding}");
-    assert_each_agrees(&bed, &report, "unix_socket", "unix", "waited_ns");
+    assert_each_agrees(&bed, &report, "unix_socket", "unix");
     let waits: Vec<Truth> = adds(&report).iter().flat_map(|call| call.list("/waits")).collect();
     for wait in waits.iter().filter(|wait| wait.text("/on") == "unix_socket") {
         assert_eq!(wait.text("/path"), path);
@@ -199,14 +180,21 @@ fn forty_commands_in_each_add_are_an_exec_storm_of_the_plugin() {
     assert_eq!(finding.number("/numbers/helpers"), 80, "{finding}");
     let log = bed.log();
     for call in &adds(&report) {
-        let truth_ns = phase(&log, call.number("/pid"), "spawn").number("/truth/in_children_ns");
+        let truth = phase(&log, call.number("/pid"), "spawn");
         assert_eq!(call.number("/tree/spawns"), 40);
-        // The plugin's own clock also runs while it makes a child, before that one is alive.
+        assert_agrees(
+            "waiting for children",
+            blocked_ns(call, "child_wait"),
+            truth.number("/truth/blocked_ns"),
+        );
+        // A child is alive for as long as the plugin waits for it, and for no longer than the phase.
         let busy_ns = call.number("/tree/busy_ns");
-        let own_ns = call.number("/split/on_cpu_ns") + call.number("/split/runnable_ns");
-        let told_ns = busy_ns + own_ns;
-        assert!(busy_ns <= truth_ns + AGREES_NS, "{busy_ns} {truth_ns}");
-        assert!(told_ns + AGREES_NS + truth_ns * AGREES_PERCENT / 100 >= truth_ns, "{told_ns} {truth_ns}");
+        let (least_ns, most_ns) = (truth.number("/truth/blocked_ns"), truth.number("/truth/waited_ns"));
+        assert!(
+            busy_ns + AGREES_NS + least_ns * AGREES_PERCENT / 100 >= least_ns
+                && busy_ns <= most_ns + AGREES_NS,
+            "{busy_ns}: {truth}"
+        );
     }
     bed.assert_nothing_left();
 }
@@ -248,7 +236,7 @@ fn a_plugin_that_computes_or_sleeps_is_slow_by_itself() {
 #[test]
 fn the_slow_plugin_of_a_chain_is_named() {
     let bed = Bed::new("chain");
-    let slow = json!({ "type": "slow-cni", "log": bed.path("log"), "slow": [{ "do": "sleep", "ms": 400 }] });
+    let slow = json!({ "type": "slow-cni", "log": bed.path("log"), "slow": [{ "do": "sleep", "ms": 800 }] });
     let bridge = serde_json::from_str::<Value>(&std::fs::read_to_string(bed.bridge()).unwrap()).unwrap();
     let list = json!({ "cniVersion": "1.0.0", "name": "bed", "plugins": [bridge["plugins"][0], slow] });
     let list = bed.conflist(&list);
@@ -263,8 +251,6 @@ fn the_slow_plugin_of_a_chain_is_named() {
 fn the_reference_bridge_s_addresses_are_told_by_its_own_result() {
     let bed = Bed::new("result");
     let report = bed.run(&bed.bridge(), &["--pods", "3", "--no-loopback", "--explain"]).good();
-    // Whatever it is that made it slow, it is not the generator.
-    findings(&report);
     let calls = report.list("/explained/cni/calls");
     let of = |plugin: &str| {
         let is_its = |call: &&Truth| call.text("/plugin") == plugin && call.text("/command") == "ADD";

@@ -1,13 +1,14 @@
 //! `slow-cni`: a CNI plugin that is slow in a known way, on demand, and says so by its own clock. For tests only.
 //!
 //! Its configuration holds `slow`: a list of phases done in order for ADD (and for the other commands named in `on`).
-//! With `log`, each phase is one JSON line in that file: the ground truth. A phase is one of
+//! With `log`, each phase is one JSON line in that file: the ground truth; of waits the parts of `span.rs`. A phase is one of
 //!
 //! ```json
 //! { "do": "lock",  "path": "/f", "ms": 20 }            take a shared flock, keep it for so long
 //! { "do": "fsync", "path": "/dir", "bytes": 4096 }     write a file of its own and sync it
 //! { "do": "tcp",   "address": "127.0.0.1:1" }          ask a server, wait for its answer
 //! { "do": "unix",  "path": "/sock" }                   ask a daemon, wait for its answer
+//! { "do": "rtnl",  "times": 50 }                       ask the kernel for what takes RTNL
 //! { "do": "spawn", "program": "true", "args": [], "times": 5 }
 //! { "do": "sleep", "ms": 20 }   { "do": "burn", "ms": 20 }
 //! { "do": "fail",  "code": 11, "msg": "...", "details": "...", "times": 2, "state": "/dir" }   per container
@@ -17,6 +18,8 @@
 
 mod log;
 mod phases;
+mod rtnl;
+mod span;
 
 use phases::Phase;
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! The ways to be slow, or to fail. In: a phase of the configuration. Out: what it measured of itself, as JSON.
 
-use crate::CniError;
-use crate::log::now_ns;
+use crate::span::{Span, cpu_ns};
+use crate::{CniError, rtnl};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::fs::{File, OpenOptions};
@@ -37,6 +37,9 @@ pub(crate) enum Phase {
         program: String,
         #[serde(default)]
         args: Vec<String>,
+        times: u32,
+    },
+    Rtnl {
         times: u32,
     },
     Sleep {
@@ -76,9 +79,10 @@ impl Phase {
         match self {
             Phase::Lock { path, ms } => lock(&path, ms).map_err(io("the lock")),
             Phase::Fsync { path, bytes } => fsync(&path, bytes).map_err(io("the file")),
-            Phase::Tcp { address } => TcpStream::connect(&address).and_then(ask).map_err(io("the server")),
-            Phase::Unix { path } => UnixStream::connect(path).and_then(ask).map_err(io("the daemon")),
+            Phase::Tcp { address } => ask(|| TcpStream::connect(&address)).map_err(io("the server")),
+            Phase::Unix { path } => ask(|| UnixStream::connect(&path)).map_err(io("the daemon")),
             Phase::Spawn { program, args, times } => spawn(&program, &args, times).map_err(io("the program")),
+            Phase::Rtnl { times } => timed(|| rtnl::ask(times)).map_err(io("the kernel")),
             Phase::Sleep { ms } => {
                 std::thread::sleep(Duration::from_millis(ms));
                 Ok(json!({}))
@@ -114,15 +118,13 @@ impl Phase {
     }
 }
 
-/// Waits for the lock, keeps it; tells both times.
+/// Waits for the lock, keeps it; tells how long it waited.
 fn lock(path: &Path, ms: u64) -> io::Result<Value> {
     let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
-    let asked_ns = now_ns();
-    file.lock()?;
-    let got_ns = now_ns();
+    let truth = timed(|| file.lock())?;
     std::thread::sleep(Duration::from_millis(ms));
     file.unlock()?;
-    Ok(json!({ "waited_ns": got_ns - asked_ns, "held_ns": now_ns() - got_ns }))
+    Ok(truth)
 }
 
 /// Writes a file of this process's own and syncs it; tells how long the sync took.
@@ -136,33 +138,43 @@ fn fsync(dir: &Path, bytes: usize) -> io::Result<Value> {
             file.write_all(&CHUNK[..next])?;
             left -= next;
         }
-        let began_ns = now_ns();
-        file.sync_all()?;
-        Ok(json!({ "fsync_ns": now_ns() - began_ns }))
+        timed(|| file.sync_all())
     })();
     std::fs::remove_file(&path)?;
     written
 }
 
-/// Sends one line and waits for the end of the answer.
-fn ask(mut peer: impl Read + Write) -> io::Result<Value> {
-    let began_ns = now_ns();
-    peer.write_all(b"add\n")?;
+/// Connects, sends one line and waits for the end of the answer.
+fn ask<Peer: Read + Write>(connect: impl FnOnce() -> io::Result<Peer>) -> io::Result<Value> {
     let mut answer = Vec::new();
-    peer.read_to_end(&mut answer)?;
-    Ok(json!({ "waited_ns": now_ns() - began_ns, "bytes": answer.len() }))
+    let mut truth = timed(|| {
+        let mut peer = connect()?;
+        peer.write_all(b"add\n")?;
+        peer.read_to_end(&mut answer)
+    })?;
+    truth["bytes"] = answer.len().into();
+    Ok(truth)
+}
+
+/// Does something, and tells how long it took and of what.
+fn timed<T>(work: impl FnOnce() -> io::Result<T>) -> io::Result<Value> {
+    let span = Span::begin()?;
+    work()?;
+    span.end()
 }
 
 /// Runs a program several times, one after the other; a failed run fails the phase.
 fn spawn(program: &str, args: &[String], times: u32) -> io::Result<Value> {
-    let began_ns = now_ns();
-    for _ in 0..times {
-        let status = Command::new(program).args(args).stdin(Stdio::null()).stdout(Stdio::null()).status()?;
-        if !status.success() {
-            return Err(io::Error::other(format!("{program} ended with {status}")));
+    timed(|| {
+        for _ in 0..times {
+            let status =
+                Command::new(program).args(args).stdin(Stdio::null()).stdout(Stdio::null()).status()?;
+            if !status.success() {
+                return Err(io::Error::other(format!("{program} ended with {status}")));
+            }
         }
-    }
-    Ok(json!({ "in_children_ns": now_ns() - began_ns, "children": times }))
+        Ok(())
+    })
 }
 
 /// Counts this container's attempts in a file of its own; the number of this one, from 1.
@@ -178,12 +190,4 @@ fn count(dir: &Path) -> io::Result<u64> {
     };
     std::fs::write(path, format!("{}\n", before + 1))?;
     Ok(before + 1)
-}
-
-/// CPU time of this process.
-fn cpu_ns() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `now` is a timespec to write to. The clock is always there.
-    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut now) };
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }

@@ -1,0 +1,63 @@
+//! The plugin's own account of a stretch of its time: how long it took by the clock, and what of that it ran or was ready
+//! and waited for a CPU, as the kernel counts for the thread itself. What is left it was blocked, however busy the
+//! machine was.
+
+use crate::log::now_ns;
+use serde_json::{Value, json};
+use std::io;
+
+/// A stretch that has begun.
+pub(crate) struct Span {
+    begun: Reading,
+}
+
+struct Reading {
+    at_ns: u64,
+    cpu_ns: u64,
+    queued_ns: u64,
+}
+
+impl Reading {
+    /// All three of one moment: when the thread had to wait for a CPU in between, they are read again.
+    fn now() -> io::Result<Reading> {
+        loop {
+            let queued_before_ns = queued_ns()?;
+            let reading = Reading { at_ns: now_ns(), cpu_ns: cpu_ns(), queued_ns: queued_ns()? };
+            if reading.queued_ns == queued_before_ns {
+                return Ok(reading);
+            }
+        }
+    }
+}
+
+impl Span {
+    pub(crate) fn begin() -> io::Result<Span> {
+        Ok(Span { begun: Reading::now()? })
+    }
+
+    /// The account so far: `waited_ns` by the clock, and its parts.
+    pub(crate) fn end(&self) -> io::Result<Value> {
+        let end = Reading::now()?;
+        let waited_ns = end.at_ns - self.begun.at_ns;
+        let (ran_ns, queued_ns) = (end.cpu_ns - self.begun.cpu_ns, end.queued_ns - self.begun.queued_ns);
+        let blocked_ns = waited_ns.saturating_sub(ran_ns + queued_ns);
+        Ok(
+            json!({ "waited_ns": waited_ns, "ran_ns": ran_ns, "queued_ns": queued_ns, "blocked_ns": blocked_ns }),
+        )
+    }
+}
+
+/// How long this thread has waited in run queues (`sched_info.run_delay`; Documentation/scheduler/sched-stats.rst).
+fn queued_ns() -> io::Result<u64> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
+    let word = text.split_whitespace().nth(1).and_then(|word| word.parse().ok());
+    word.ok_or_else(|| io::Error::other("schedstat has no second number"))
+}
+
+/// CPU time of this thread.
+pub(crate) fn cpu_ns() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` is a timespec to write to. The clock is always there.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut now) };
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
