@@ -26,13 +26,13 @@ const HOLDERS_NAMED: usize = 3;
 
 /// Who held a lock while others waited, and for how long.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Held {
+struct Held {
     /// Time others waited while it held the lock.
-    pub(super) held_ns: u64,
+    held_ns: u64,
     /// Longest single time.
-    pub(super) longest_ns: u64,
+    longest_ns: u64,
     /// How often it was the one that others waited for.
-    pub(super) times: u64,
+    times: u64,
 }
 
 fn find(snapshot: &Snapshot) -> Vec<Finding> {
@@ -40,8 +40,7 @@ fn find(snapshot: &Snapshot) -> Vec<Finding> {
     locks.filter_map(|(lock, waits)| finding(&snapshot.state, *lock, waits)).collect()
 }
 
-fn finding(state: &State, lock_id: LockId, lock: &Lock) -> Option<Finding> {
-    let LockId::File(dev, ino) = lock_id else { return None };
+fn finding(state: &State, LockId { dev, ino }: LockId, lock: &Lock) -> Option<Finding> {
     let waiters: BTreeSet<ProcId> = lock.waits.iter().map(|wait| wait.waiter).collect();
     let waited_ns = total(lock.waits.iter().map(|wait| wait.blocked_ns));
     let longest = lock.waits.iter().max_by_key(|wait| wait.blocked_ns)?;
@@ -122,7 +121,7 @@ fn whose(state: &State, lock: &Lock) -> (String, u64) {
 
 /// Holders, the longest first. A queue is served in turn, so whoever got the lock held it until the next one got it;
 /// whoever had it before the queue began is known by the waits behind it.
-pub(super) fn holders(lock: &Lock) -> Vec<(ProcId, Held)> {
+fn holders(lock: &Lock) -> Vec<(ProcId, Held)> {
     let mut waits: Vec<&LockWait> = lock.waits.iter().collect();
     waits.sort_by_key(|wait| wait.ended_ns);
     let mut holders: BTreeMap<ProcId, Held> = BTreeMap::new();

@@ -1,7 +1,7 @@
-//! Locks that several processes share: who waited, behind whom. In: waits for file locks and for the kernel's own. Out: per lock the
+//! Locks that several processes share: who waited, behind whom. In: waits for file locks. Out: per lock the
 //! series of its waits, from which its convoys are told.
 
-use super::waits::{KernelLock, Key, Sum, Thing};
+use super::waits::{Key, Sum, Thing};
 use crate::enrich::{ProcId, cni::CniWork};
 use slowpod_ebpf::abi::split::Cause;
 use std::collections::{BTreeMap, VecDeque};
@@ -12,13 +12,13 @@ pub const LOCKS_MAX: usize = 64;
 /// Waits kept of one lock: every one of five hundred pods' starts and ends.
 pub const WAITS_MAX: usize = 4_096;
 
-/// Which lock.
+/// Which lock: whose file it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LockId {
-    /// A file's: device and inode.
-    File(u32, u64),
-    /// The kernel's own.
-    Kernel(KernelLock),
+pub struct LockId {
+    /// Device.
+    pub dev: u32,
+    /// Inode.
+    pub ino: u64,
 }
 
 /// One wait for a lock, or several behind the same holder.
@@ -76,11 +76,8 @@ impl Locks {
     /// Takes in a wait; one that was not for a lock is left out.
     pub(super) fn add(&mut self, waiter: ProcId, work: Option<&Arc<CniWork>>, key: &Key, sum: &Sum) {
         let id = match key.thing {
-            Thing::File { dev, ino } if key.cause() == Cause::FileLock => LockId::File(dev, ino),
-            _ => match key.kernel_lock() {
-                Some(lock) => LockId::Kernel(lock),
-                None => return,
-            },
+            Thing::File { dev, ino } if key.cause() == Cause::FileLock => LockId { dev, ino },
+            _ => return,
         };
         if self.known.len() >= LOCKS_MAX && !self.known.contains_key(&id) {
             self.evicted += 1;
@@ -88,10 +85,7 @@ impl Locks {
         }
         let lock = self.known.entry(id).or_default();
         if lock.name.is_empty() {
-            lock.name = match id {
-                LockId::File(..) => sum.name.clone(),
-                LockId::Kernel(lock) => lock.name().into(),
-            };
+            lock.name = sum.name.clone();
         }
         if lock.waits.len() >= WAITS_MAX {
             lock.waits.pop_front();

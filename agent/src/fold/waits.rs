@@ -12,8 +12,8 @@ use slowpod_ebpf::rules::op::Op;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Rows kept of one call, or of one call's descendants: a plugin waits for a handful of things. What finds no row is
-/// summed in one that says only the cause.
+/// Rows kept of one call, or of one call's descendants: a plugin waits for a handful of things. A lock may have a hundred
+/// holders: beyond this they are left out, and beyond twice as many rows the thing is too.
 pub const ROWS_MAX: usize = 32;
 /// Longest text of a path, in bytes.
 const PATH_TEXT_BYTES: usize = 200;
@@ -158,10 +158,14 @@ pub struct Waits {
 impl Waits {
     /// Adds to a row.
     pub fn add(&mut self, key: &Key, sum: &Sum) {
-        let full = self.rows.len() >= ROWS_MAX && !self.rows.contains_key(key);
-        let key = match full {
-            true => Key { op: Op::Other, thing: Thing::Unknown, mutex: false, holder: None, ..*key },
-            false => key.clone(),
+        let fits = |key: &Key, max| self.rows.len() < max || self.rows.contains_key(key);
+        let by_anyone = Key { holder: None, ..key.clone() };
+        let key = if fits(key, ROWS_MAX) {
+            key.clone()
+        } else if key.holder.is_some() && fits(&by_anyone, 2 * ROWS_MAX) {
+            by_anyone
+        } else {
+            Key { op: Op::Other, thing: Thing::Unknown, mutex: false, holder: None, ..*key }
         };
         self.rows.entry(key).or_default().add(sum);
     }
@@ -313,6 +317,22 @@ mod tests {
         assert_eq!((key.cause(), key.kind()), (Cause::Poll, Cause::Inet));
         assert_eq!(key.thing, Thing::Inet("10.96.0.1:443".parse().unwrap()));
         assert_eq!(key.holder, None);
+    }
+
+    #[test]
+    fn holders_beyond_the_bound_are_left_out_and_the_lock_is_not() {
+        let mut waits = Waits::default();
+        for pid in 1..=ROWS_MAX as u32 + 9 {
+            let mut wait = Wait::new_zeroed();
+            (wait.thing.cause, wait.thing.family) = (Cause::Netlink as u8, AF_NETLINK);
+            (wait.thing.flags, wait.thing.holder) = (THING_MUTEX, pid);
+            (wait.waits, wait.blocked_ns) = (1, 5);
+            let (key, sum) = row(&wait, |tgid| ProcId { tgid, ..ProcId::default() });
+            waits.add(&key, &sum);
+        }
+        assert_eq!(waits.rows().count(), ROWS_MAX + 1);
+        let of_lock = waits.blocked_ns(|key| key.kernel_lock() == Some(KernelLock::Rtnl));
+        assert_eq!(of_lock, 5 * (ROWS_MAX as u64 + 9));
     }
 
     #[test]

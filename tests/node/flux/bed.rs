@@ -212,6 +212,17 @@ pub(super) fn without_privilege(command: &mut Command) -> &mut Command {
     }
 }
 
+/// Has the command run with so little claim to a CPU: 19 is the least.
+pub(super) fn with_niceness(command: &mut Command, niceness: i32) -> &mut Command {
+    // SAFETY: one system call with plain numbers, sound between fork and exec.
+    unsafe {
+        command.pre_exec(move || match libc::setpriority(libc::PRIO_PROCESS, 0, niceness) {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        })
+    }
+}
+
 /// Runs a command to its end.
 pub(super) fn run(command: &mut Command) -> Outcome {
     outcome(die_with_test(command).output().unwrap())

@@ -1,14 +1,13 @@
 //! Many pods at once, and an agent beside them: it misses none. Witnesses are the notes of the run, which tell each pod's
 //! UID and container id, and host-local's leases.
 
-use super::bed::{Bed, run, wait_until};
+use super::bed::{Bed, run, wait_until, with_niceness};
 use harness::agent;
 use harness::agent::monotonic_ns;
 use harness::load::Load;
 use harness::truth::Truth;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::process::CommandExt;
 
 /// Pods, as many as the issue has.
 const PODS: usize = 500;
@@ -102,14 +101,7 @@ fn waits_that_end_long_before_their_thread_gets_a_cpu_are_not_late() {
     let sync = json!({ "do": "fsync", "path": bed.path(""), "bytes": 4096 });
     let list = bed.slow(json!(vec![[sleep, sync]; 20].concat()));
     let mut command = bed.flux(&list, &["--pods", "2", "--no-loopback"]);
-    // SAFETY: one system call with plain numbers, sound between fork and exec: the lowest claim to a CPU.
-    unsafe {
-        command.pre_exec(|| match libc::setpriority(libc::PRIO_PROCESS, 0, 19) {
-            0 => Ok(()),
-            _ => Err(std::io::Error::last_os_error()),
-        })
-    };
-    run(&mut command).good();
+    run(with_niceness(&mut command, 19)).good();
     drop(load);
     let answer = agent.view_at("/api/v1/cni?seconds=600&limit=1000", monotonic_ns());
     let calls = answer.list("/calls").into_iter().filter(|call| call.text("/plugin") == "slow-cni");

@@ -1,6 +1,7 @@
 //! `slowpod flux` with Debian's plugins and with the slow plugin, in a private network namespace.
 
 mod bed;
+mod contended;
 mod explained;
 mod failures;
 mod many;

@@ -8,7 +8,7 @@
 //! { "do": "fsync", "path": "/dir", "bytes": 4096 }     write a file of its own and sync it
 //! { "do": "tcp",   "address": "127.0.0.1:1" }          ask a server, wait for its answer
 //! { "do": "unix",  "path": "/sock" }                   ask a daemon, wait for its answer
-//! { "do": "rtnl",  "times": 50 }                       ask the kernel for what takes RTNL
+//! { "do": "rtnl",  "ms": 500 }                         ask the kernel for what takes RTNL, for so long
 //! { "do": "spawn", "program": "true", "args": [], "times": 5 }
 //! { "do": "sleep", "ms": 20 }   { "do": "burn", "ms": 20 }
 //! { "do": "fail",  "code": 11, "msg": "...", "details": "...", "times": 2, "state": "/dir" }   per container

@@ -1,6 +1,6 @@
 //! The ways to be slow, or to fail. In: a phase of the configuration. Out: what it measured of itself, as JSON.
 
-use crate::span::{Span, cpu_ns};
+use crate::span::{Account, cpu_ns};
 use crate::{CniError, rtnl};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -40,7 +40,7 @@ pub(crate) enum Phase {
         times: u32,
     },
     Rtnl {
-        times: u32,
+        ms: u64,
     },
     Sleep {
         ms: u64,
@@ -82,7 +82,7 @@ impl Phase {
             Phase::Tcp { address } => ask(|| TcpStream::connect(&address)).map_err(io("the server")),
             Phase::Unix { path } => ask(|| UnixStream::connect(&path)).map_err(io("the daemon")),
             Phase::Spawn { program, args, times } => spawn(&program, &args, times).map_err(io("the program")),
-            Phase::Rtnl { times } => timed(|| rtnl::ask(times)).map_err(io("the kernel")),
+            Phase::Rtnl { ms } => rtnl::ask(Duration::from_millis(ms)).map_err(io("the kernel")),
             Phase::Sleep { ms } => {
                 std::thread::sleep(Duration::from_millis(ms));
                 Ok(json!({}))
@@ -158,9 +158,9 @@ fn ask<Peer: Read + Write>(connect: impl FnOnce() -> io::Result<Peer>) -> io::Re
 
 /// Does something, and tells how long it took and of what.
 fn timed<T>(work: impl FnOnce() -> io::Result<T>) -> io::Result<Value> {
-    let span = Span::begin()?;
-    work()?;
-    span.end()
+    let mut account = Account::default();
+    account.of(work)?;
+    Ok(account.truth())
 }
 
 /// Runs a program several times, one after the other; a failed run fails the phase.

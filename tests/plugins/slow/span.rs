@@ -1,16 +1,19 @@
-//! The plugin's own account of a stretch of its time: how long it took by the clock, and what of that it ran or was ready
-//! and waited for a CPU, as the kernel counts for the thread itself. What is left it was blocked, however busy the
-//! machine was.
+//! The plugin's own account of its time: how long something took by the clock, and what of that it ran or was ready and
+//! waited for a CPU, as the kernel counts for the thread itself. What is left it was blocked, however busy the machine was.
 
 use crate::log::now_ns;
 use serde_json::{Value, json};
 use std::io;
 
-/// A stretch that has begun.
-pub(crate) struct Span {
-    begun: Reading,
+/// Sums over the stretches of one phase.
+#[derive(Default)]
+pub(crate) struct Account {
+    waited_ns: u64,
+    ran_ns: u64,
+    queued_ns: u64,
 }
 
+/// What the clocks say at one moment.
 struct Reading {
     at_ns: u64,
     cpu_ns: u64,
@@ -30,20 +33,24 @@ impl Reading {
     }
 }
 
-impl Span {
-    pub(crate) fn begin() -> io::Result<Span> {
-        Ok(Span { begun: Reading::now()? })
+impl Account {
+    /// Does something, and adds what it took.
+    pub(crate) fn of<T>(&mut self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let begun = Reading::now()?;
+        let done = work()?;
+        let end = Reading::now()?;
+        self.waited_ns += end.at_ns - begun.at_ns;
+        self.ran_ns += end.cpu_ns - begun.cpu_ns;
+        self.queued_ns += end.queued_ns - begun.queued_ns;
+        Ok(done)
     }
 
-    /// The account so far: `waited_ns` by the clock, and its parts.
-    pub(crate) fn end(&self) -> io::Result<Value> {
-        let end = Reading::now()?;
-        let waited_ns = end.at_ns - self.begun.at_ns;
-        let (ran_ns, queued_ns) = (end.cpu_ns - self.begun.cpu_ns, end.queued_ns - self.begun.queued_ns);
-        let blocked_ns = waited_ns.saturating_sub(ran_ns + queued_ns);
-        Ok(
-            json!({ "waited_ns": waited_ns, "ran_ns": ran_ns, "queued_ns": queued_ns, "blocked_ns": blocked_ns }),
-        )
+    /// As it stands in the log: `waited_ns` by the clock, and its parts.
+    pub(crate) fn truth(&self) -> Value {
+        let blocked_ns = self.waited_ns.saturating_sub(self.ran_ns + self.queued_ns);
+        json!({
+            "waited_ns": self.waited_ns, "ran_ns": self.ran_ns, "queued_ns": self.queued_ns, "blocked_ns": blocked_ns,
+        })
     }
 }
 
