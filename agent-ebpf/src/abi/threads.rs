@@ -22,10 +22,12 @@ pub const DEAD: u8 = 3;
 
 /// Flag: its last absence was long, so the next is expected to be.
 pub const EXPECTED_LONG: u8 = 1;
-/// Flag: stacks and cause of the present absence were looked at when it began.
+/// Flag: stacks of the present absence were looked at when it began.
 pub const STACKS_TAKEN: u8 = 2;
 /// Flag: the kernel keeps a row with the time split of this thread.
 pub const TRACKED: u8 = 4;
+/// Flag: why it is blocked was found out when the present absence began.
+pub const CAUSE_TAKEN: u8 = 8;
 
 /// A thread's time, and where it is now. One cache line: the scheduler touches two at every switch.
 #[repr(C, align(64))]
@@ -52,9 +54,9 @@ pub struct Slot {
     pub queue_mark: u32,
     /// [`ON_CPU`], [`PREEMPTED`], [`BLOCKED`] or [`DEAD`].
     pub state: u8,
-    /// A [`super::split::Cause`] number, with [`STACKS_TAKEN`].
+    /// A [`super::split::Cause`] number, with [`CAUSE_TAKEN`].
     pub cause: u8,
-    /// Bits: [`EXPECTED_LONG`], [`STACKS_TAKEN`], [`TRACKED`].
+    /// Bits: [`EXPECTED_LONG`], [`STACKS_TAKEN`], [`TRACKED`], [`CAUSE_TAKEN`].
     pub flags: u8,
     /// Zero.
     pub reserved: u8,

@@ -11,7 +11,7 @@ use slowpod_ebpf::abi::{
     sample::{FLAG_PREEMPTED, SampleKind},
     settings::{Knob, LOOKS_STRETCH_NS},
     split::Cause,
-    threads::{BLOCKED, DEAD, EXPECTED_LONG, ON_CPU, PREEMPTED, STACKS_TAKEN, Slot, TRACKED},
+    threads::{BLOCKED, CAUSE_TAKEN, DEAD, EXPECTED_LONG, ON_CPU, PREEMPTED, STACKS_TAKEN, Slot, TRACKED},
 };
 use slowpod_ebpf::rules::verifier::at_most;
 
@@ -33,6 +33,10 @@ pub enum Leaves {
     ForGood,
 }
 
+/// In the place of a [`Cause`]'s number: there is none. (An `Option` leaves its value undefined without one, and the
+/// verifier refuses a program that as much as moves that.)
+pub const NO_CAUSE: u32 = u32::MAX;
+
 /// Looks at stacks on this CPU in the present stretch of time.
 #[repr(C)]
 struct Budget {
@@ -44,16 +48,10 @@ struct Budget {
 
 #[map]
 static BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(1, 0);
-/// `prev`, the running thread, leaves the CPU. `tracked`: it has a row in the table of tracked threads, which has found
-/// out why it blocks.
+/// `prev`, the running thread, leaves the CPU. `tracked`: why it blocks, by the row it has in the table of tracked threads;
+/// [`NO_CAUSE`] = it has none.
 #[inline(always)]
-pub fn left(
-    ctx: &BtfTracePointContext,
-    prev: *const TaskStruct,
-    how: Leaves,
-    tracked: Option<Cause>,
-    now: u64,
-) {
+pub fn left(ctx: &BtfTracePointContext, prev: *const TaskStruct, how: Leaves, tracked: u32, now: u64) {
     let tid = OFF_TASK_PID.of(prev).unwrap_or(0);
     // The idle task.
     if tid == 0 {
@@ -67,7 +65,7 @@ pub fn left(
     }
     slot.since_ns = now;
     let expected_long = slot.flags & EXPECTED_LONG;
-    slot.flags = expected_long | if tracked.is_some() { TRACKED } else { 0 };
+    slot.flags = expected_long | if tracked != NO_CAUSE { TRACKED } else { 0 };
     match how {
         Leaves::ForGood => {
             slot.state = DEAD;
@@ -80,47 +78,50 @@ pub fn left(
                 0 => 0,
                 _ => mark(OFF_TASK_RUN_DELAY.of(prev).unwrap_or(0)),
             };
+            if tracked != NO_CAUSE {
+                slot.cause = tracked as u8;
+                slot.flags |= CAUSE_TAKEN;
+            }
         }
     }
     let for_long = || match tracked {
-        Some(cause) => cause == Cause::FileLock || cause == Cause::ChildWait,
-        None => blocked::is_for_long(prev),
+        NO_CAUSE => blocked::is_for_long(),
+        cause => cause == Cause::FileLock as u32 || cause == Cause::ChildWait as u32,
     };
     if (expected_long != 0 || (how == Leaves::Blocked && for_long())) && is_watched(prev) && may_look(now) {
         let cause = match (how, tracked) {
-            (Leaves::Preempted | Leaves::ForGood, _) => None,
-            (Leaves::Blocked, Some(cause)) => Some(cause),
-            (Leaves::Blocked, None) => Some(blocked::cause(prev)),
+            (Leaves::Preempted | Leaves::ForGood, _) => NO_CAUSE,
+            (Leaves::Blocked, NO_CAUSE) => blocked::cause(prev),
+            (Leaves::Blocked, cause) => cause,
         };
         look(ctx, slot, prev, cause, now);
     }
 }
 
-/// Takes down the running thread's stacks, and why it blocks; `None` = it does not.
+/// Takes down the running thread's stacks, and why it blocks; [`NO_CAUSE`] = it does not.
 #[inline(always)]
-fn look(
-    ctx: &BtfTracePointContext,
-    slot: &mut Slot,
-    prev: *const TaskStruct,
-    cause: Option<Cause>,
-    now: u64,
-) {
+fn look(ctx: &BtfTracePointContext, slot: &mut Slot, prev: *const TaskStruct, cause: u32, now: u64) {
     let task = identity(prev);
     slot.kernel_stack = match cause {
         // Of a thread that was taken off the CPU the kernel's stack tells nothing but that.
-        None => 0,
+        NO_CAUSE => 0,
         // From these calls the kernel takes the same way to sleep each time.
-        Some(Cause::ChildWait | Cause::Futex | Cause::Sleep) => {
-            stack::of_call(ctx, Place::SAMPLES, prev, task, now)
-        }
-        Some(_) => stack::id(ctx, Place::SAMPLES, prev, task, Side::Kernel, now),
+        cause if takes_one_way(cause) => stack::of_call(ctx, Place::SAMPLES, prev, task, now),
+        _ => stack::id(ctx, Place::SAMPLES, prev, task, Side::Kernel, now),
     };
-    if let Some(cause) = cause {
+    if cause != NO_CAUSE {
         slot.cause = cause as u8;
+        slot.flags |= CAUSE_TAKEN;
     }
     slot.user_stack = stack::id(ctx, Place::SAMPLES, prev, task, Side::User, now);
     slot.flags |= STACKS_TAKEN;
     threads::look_at_owner(slot, prev);
+}
+
+/// Whether threads that block for this cause all have the kernel's stack of their system call.
+#[inline(always)]
+fn takes_one_way(cause: u32) -> bool {
+    cause == Cause::ChildWait as u32 || cause == Cause::Futex as u32 || cause == Cause::Sleep as u32
 }
 
 /// What a slot knew of a thread that gets a CPU.
@@ -191,10 +192,12 @@ fn tell(slot: &Slot, next: *const TaskStruct, absence: &Absence) {
         return;
     }
     let (mut user_stack, mut kernel_stack, mut cause) = (slot.user_stack, slot.kernel_stack, slot.cause);
+    if slot.flags & CAUSE_TAKEN == 0 {
+        cause = blocked::cause_of_returning(next) as u8;
+    }
     if slot.flags & STACKS_TAKEN == 0 {
         user_stack = 0;
         kernel_stack = 0;
-        cause = blocked::cause_of_returning(next) as u8;
         if absence.state == BLOCKED && may_look(absence.now) {
             kernel_stack = stack::of_other(next, owner.task, absence.now);
         }

@@ -10,20 +10,35 @@ use super::{
         BIT_TASK_IN_IOWAIT, File, OFF_FDT_FD, OFF_FDT_MAX_FDS, OFF_FILE_INODE, OFF_FILE_PRIVATE,
         OFF_FILES_FDT, OFF_INODE_MODE, OFF_INODE_SB, OFF_REGS_ARG0, OFF_REGS_ARG1, OFF_REGS_SYSCALL,
         OFF_SB_MAGIC, OFF_SK_FAMILY, OFF_SOCKET_SK, OFF_TASK_FILES, OFF_TASK_IN_IOWAIT, Regs, TaskStruct,
-        entry_regs, probe,
+        current, entry_regs, probe,
     },
     settings,
     text::user_value,
 };
 
-/// Why `task`, the running thread, is about to sleep.
+/// Why `task`, the running thread, is about to sleep: a [`Cause`] as its number.
 #[inline(always)]
-pub fn cause(task: *const TaskStruct) -> Cause {
+pub fn cause(task: *const TaskStruct) -> u32 {
     if in_iowait(task).unwrap_or(false) {
-        return Cause::Disk;
+        return Cause::Disk as u32;
     }
-    let Some(regs) = entry_regs(task) else { return Cause::Other };
-    let Some(number) = OFF_REGS_SYSCALL.of(regs) else { return Cause::Other };
+    match settings::SET_HAVE_PT_REGS.load() {
+        // Nor is there a helper then that tells the running thread.
+        0 => Cause::Other as u32,
+        _ => cause_by_call() as u32,
+    }
+}
+
+// Functions of their own, and known to the kernel as such: each is verified once, not in every state that a switch may
+// be in.
+
+/// Why the running thread is about to sleep, by the system call it is in.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cause_by_call() -> u64 {
+    let task = current();
+    let Some(regs) = entry_regs(task) else { return Cause::Other as u64 };
+    let Some(number) = OFF_REGS_SYSCALL.of(regs) else { return Cause::Other as u64 };
     let in_syscall = number >= 0;
     let call = if in_syscall { settings::call_class(number as u32) } else { Call::Unknown };
     let (file, detail) = match call {
@@ -33,7 +48,23 @@ pub fn cause(task: *const TaskStruct) -> Cause {
         Call::Select => (FileKind::Unknown, first(regs)),
         _ => (FileKind::Unknown, 0),
     };
-    cause::cause(&Blocked { in_iowait: false, in_syscall, call, file, detail })
+    cause::cause(&Blocked { in_iowait: false, in_syscall, call, file, detail }) as u64
+}
+
+/// 1 = the running thread is about to wait for a lock or a child.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn call_waits_long() -> u64 {
+    let Some(regs) = entry_regs(current()) else { return 0 };
+    let number = OFF_REGS_SYSCALL.of(regs).unwrap_or(-1);
+    if number < 0 {
+        return 0;
+    }
+    u64::from(match settings::call_class(number as u32) {
+        Call::Flock | Call::Wait => true,
+        Call::Fcntl => cause::fcntl_waits(second(regs)),
+        _ => false,
+    })
 }
 
 /// Why `task` was away, told as it comes back: its entry into the kernel is still on its stack. Its memory is
@@ -57,19 +88,10 @@ pub fn cause_of_returning(task: *const TaskStruct) -> Cause {
     cause::cause(&Blocked { in_iowait: false, in_syscall, call, file, detail })
 }
 
-/// Whether `task`, the running thread, is about to wait for a lock or a child: rarely, and then for long.
+/// Whether the running thread is about to wait for a lock or a child: rarely, and then for long.
 #[inline(always)]
-pub fn is_for_long(task: *const TaskStruct) -> bool {
-    let Some(regs) = entry_regs(task) else { return false };
-    let number = OFF_REGS_SYSCALL.of(regs).unwrap_or(-1);
-    if number < 0 {
-        return false;
-    }
-    match settings::call_class(number as u32) {
-        Call::Flock | Call::Wait => true,
-        Call::Fcntl => cause::fcntl_waits(second(regs)),
-        _ => false,
-    }
+pub fn is_for_long() -> bool {
+    settings::SET_HAVE_PT_REGS.load() != 0 && call_waits_long() != 0
 }
 
 #[inline(always)]

@@ -60,16 +60,25 @@ fn is_main(task: *const TaskStruct) -> bool {
 
 /// A tracked thread has left the CPU for good. Runs inside the scheduler: nothing here may sleep.
 #[inline(always)]
-pub fn thread_ended(task: *const TaskStruct, key: u64, row: &mut TaskRow, now: u64) {
-    let process_key = row.process;
+pub fn thread_ended(task: *const TaskStruct, row: &TaskRow, now: u64) {
     wait::thread_ended(row, now);
+    // After an exec by another thread that one has the leader's place and pid.
+    thread_gone(row.key, u64::from(is_main(task)), now);
+}
+
+/// A function of its own, and known to the kernel as such: it is verified once, not in every state that a switch may be
+/// in.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn thread_gone(key: u64, is_main: u64, now: u64) -> u64 {
+    let Some(row) = tables::task(key) else { return 0 };
+    let process_key = row.process;
     if process_key != 0
         && let Some(process) = tables::process(process_key)
     {
         add_split(&raw mut process.threads, &row.split);
         add(&raw mut process.thread_ns, now.wrapping_sub(row.begun_ns));
-        // After an exec by another thread that one has the leader's place and pid.
-        if is_main(task) {
+        if is_main != 0 {
             process.main = row.split;
         }
         if is_last(process_key, process) {
@@ -78,6 +87,7 @@ pub fn thread_ended(task: *const TaskStruct, key: u64, row: &mut TaskRow, now: u
         }
     }
     tables::remove_task(key);
+    0
 }
 
 /// Which process: its key, which may come again, and its birth.

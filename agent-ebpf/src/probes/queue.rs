@@ -179,7 +179,7 @@ fn got(task: *const TaskStruct, tid: u32, now: u64, cpu: &mut CpuRow) {
         seat.queue_mark_ns = delay_ns(task) + here_ns;
     }
     if wait_ns >= LONG_WAIT_NS {
-        who_ran(cpu, seat.cgroup_id, now, here_ns, elsewhere_ns);
+        who_ran(seat.cgroup_id, now, here_ns, elsewhere_ns);
     }
 }
 
@@ -306,9 +306,14 @@ fn index_of(key: &QueueKey) -> Option<u32> {
     QUEUE_INDEX.get_ptr(key).map(|index| unsafe { *index })
 }
 
-/// Says who ran while a thread of `waiter` waited in this CPU's queue for the last `here_ns`.
+/// Says who ran while a thread of `waiter` waited in this CPU's queue for the last `here_ns`. A function of its own, and
+/// known to the kernel as such: it is verified once, not in every state that a switch may be in.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn who_ran(cpu: &mut CpuRow, waiter: u64, now: u64, here_ns: u64, elsewhere_ns: u64) {
+extern "C" fn who_ran(waiter: u64, now: u64, here_ns: u64, elsewhere_ns: u64) -> u64 {
+    let Some(cpu) = QUEUE_CPU.get_ptr(0) else { return 0 };
+    // SAFETY: this CPU's own, as in `switched`.
+    let cpu = unsafe { &*cpu };
     let begun = now - here_ns;
     let mut told_ns = 0;
     let mut until = now;
@@ -332,6 +337,7 @@ fn who_ran(cpu: &mut CpuRow, waiter: u64, now: u64, here_ns: u64, elsewhere_ns: 
     if untold_ns > 0 {
         push(waiter, RAN_UNKNOWN, untold_ns);
     }
+    0
 }
 
 #[inline(always)]

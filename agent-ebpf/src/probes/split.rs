@@ -5,7 +5,7 @@ use slowpod_ebpf::abi::split::{CAUSES, Cause};
 use slowpod_ebpf::rules::verifier::at_most;
 
 use super::{
-    away::{self, Knew, Leaves},
+    away::{self, Knew, Leaves, NO_CAUSE},
     blocked, exit,
     kernel::{
         OFF_CFS_RQ_RQ, OFF_RQ_CLOCK, OFF_TASK_CFS_RQ, OFF_TASK_LAST_ARRIVAL, OFF_TASK_LAST_QUEUED,
@@ -35,7 +35,7 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
     let (prev_tid, tid) = (OFF_TASK_PID.of(prev).unwrap_or(0), OFF_TASK_PID.of(next).unwrap_or(0));
     queue::switched((prev, prev_tid), (next, tid), how, now);
     let key = address(prev);
-    let mut tracked = None;
+    let mut tracked = NO_CAUSE;
     if (running.key != key || running.tracked != 0)
         && let Some(row) = tables::task(key)
     {
@@ -43,7 +43,7 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
             let came = now.wrapping_sub(ran_unseen_ns(row, prev, now));
             enter(row, prev, queued_ns(row, prev, came), came);
         }
-        tracked = Some(leave(prev, row, how, now));
+        tracked = leave(prev, row, how, now);
     }
     away::left(&ctx, prev, how, tracked, now);
     let key = address(next);
@@ -87,25 +87,25 @@ fn how(ctx: &BtfTracePointContext, prev: *const TaskStruct) -> Leaves {
     if preempted || state == 0 { Leaves::Preempted } else { Leaves::Blocked }
 }
 
-/// `prev` leaves the CPU. Returns why it blocks, if it does.
+/// `prev` leaves the CPU. Returns why it blocks, if it does: a [`Cause`] as its number.
 #[inline(always)]
-fn leave(prev: *const TaskStruct, row: &mut TaskRow, how: Leaves, now: u64) -> Cause {
+fn leave(prev: *const TaskStruct, row: &mut TaskRow, how: Leaves, now: u64) -> u32 {
     row.split.on_cpu_ns += now.wrapping_sub(row.since_ns);
     row.since_ns = now;
     match how {
         Leaves::ForGood => {
-            exit::thread_ended(prev, address(prev), row, now);
-            return Cause::Other;
+            exit::thread_ended(prev, row, now);
+            return Cause::Other as u32;
         }
         Leaves::Preempted => {
             row.state = RUNNABLE;
-            return Cause::Other;
+            return Cause::Other as u32;
         }
         Leaves::Blocked => {}
     }
     row.state = BLOCKED;
     let cause = blocked::cause(prev);
-    row.cause = cause as u32;
+    row.cause = cause;
     wait::begins(row);
     row.queue_mark_ns = match settings::SET_USE_SCHED_INFO.load() {
         0 => 0,

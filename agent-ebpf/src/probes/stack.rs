@@ -158,24 +158,39 @@ fn sent(place: Place, task: Task, side: Side, now: u64, depth: u64) -> u64 {
     let Some(whole) = STACK_SCRATCH.get_ptr_mut(place.scratch) else { return 0 };
     // SAFETY: as above.
     let whole = unsafe { &mut *whole };
-    let depth = at_most(depth, FRAMES as u64);
-    let seed = match side {
-        Side::User => hash::step(hash::START, u64::from(task.tgid)),
-        Side::Kernel => hash::START,
+    whole.fixed = Stack {
+        header: Header { ktime_ns: now, kind: Kind::Stack as u32, len_bytes: 0 },
+        task,
+        id: 0,
+        depth: 0,
+        user: u32::from(side == Side::User),
     };
-    let id = hash::id(stack_hash(place.scratch, seed, depth));
+    stack_sent(place.scratch, u64::from(place.ring == Ring::Life), depth)
+}
+
+// Functions of their own, and known to the kernel as such: each is verified once, not in every state that its callers
+// may be in.
+
+/// Finishes the record in a scratch and sends it, unless the agent has it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn stack_sent(scratch: u32, with_life: u64, depth: u64) -> u64 {
+    let Some(whole) = STACK_SCRATCH.get_ptr_mut(scratch) else { return 0 };
+    // SAFETY: as above.
+    let whole = unsafe { &mut *whole };
+    let depth = at_most(depth, FRAMES as u64);
+    let seed = match whole.fixed.user {
+        0 => hash::START,
+        _ => hash::step(hash::START, u64::from(whole.fixed.task.tgid)),
+    };
+    let id = hash::id(stack_hash(scratch, seed, depth));
     if SENT.get_ptr(&id).is_some() {
         return id;
     }
     let len = size_of::<Stack>() as u64 + depth * 8;
-    whole.fixed = Stack {
-        header: Header { ktime_ns: now, kind: Kind::Stack as u32, len_bytes: len as u32 },
-        task,
-        id,
-        depth: depth as u32,
-        user: u32::from(side == Side::User),
-    };
-    if !ring::send_bytes(place.ring, Kind::Stack, (&raw const *whole).cast(), len) {
+    (whole.fixed.id, whole.fixed.depth, whole.fixed.header.len_bytes) = (id, depth as u32, len as u32);
+    let ring = if with_life != 0 { Ring::Life } else { Ring::Samples };
+    if !ring::send_bytes(ring, Kind::Stack, (&raw const *whole).cast(), len) {
         return 0;
     }
     if SENT.insert(&id, &1, 0).is_err() {
@@ -184,8 +199,7 @@ fn sent(place: Place, task: Task, side: Side, now: u64, depth: u64) -> u64 {
     id
 }
 
-/// Goes on with a hash over the frames in the scratch. A function of its own, and known to the kernel as such:
-/// it is verified once, not in every state its callers may be in.
+/// Goes on with a hash over the frames in the scratch.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn stack_hash(scratch: u32, seed: u64, depth: u64) -> u64 {

@@ -142,14 +142,22 @@ pub fn attach(options: &Options) -> Result<Attached, AttachError> {
         return Err(AttachError::KernelTooOld { release: kernel_release() });
     }
     let offsets = Offsets::resolve(&btf);
-    let mut ebpf = load(options, &btf, &offsets)?;
+    let (ebpf, kernel_types) = thread::scope(|scope| {
+        // aya wants the types in a form of its own, which takes as long as everything else here.
+        let kernel_types = scope.spawn(|| aya::Btf::parse(&bytes, Endianness::Little));
+        (load(options, &btf, &offsets), kernel_types.join())
+    });
+    let mut ebpf = ebpf?;
+    let kernel_types = match kernel_types {
+        Ok(types) => types.map_err(|error| object_error(&error.into()))?,
+        Err(panic) => std::panic::resume_unwind(panic),
+    };
     let counter_error = |error: CountersError| AttachError::Object { detail: error.to_string(), errno: None };
     let queues = Queues::take(&mut ebpf).map_err(counter_error)?;
     let sampler = Sampler::take(&mut ebpf).map_err(|error| object_error(&error.into()))?;
-    let kernel_types =
-        aya::Btf::parse(&bytes, Endianness::Little).map_err(|error| object_error(&error.into()))?;
     let mut ladder =
         Ladder { ebpf, kernel_types, offsets: &offsets, options, tracefs: TraceFs::ensure(), sampler };
+    ladder.load_first_rungs();
     let mut verdicts = Vec::new();
     for probe in PROBES {
         let verdict = ladder.climb(probe);
@@ -237,17 +245,31 @@ struct Ladder<'a> {
 }
 
 impl Ladder<'_> {
+    /// Why a rung is not even tried.
+    fn excluded(&self, rung: &Rung) -> Option<Failure> {
+        let missing = self.offsets.missing(rung.fields);
+        if self.options.avoids(rung) {
+            Some(Failure::Avoided)
+        } else {
+            (!missing.is_empty()).then_some(Failure::MissingFields(missing))
+        }
+    }
+
+    /// Loads what most kernels will be found to take: the programs of each probe's first rung that can be tried.
+    fn load_first_rungs(&mut self) {
+        let first = |probe: &Probe| probe.rungs.iter().find(|rung| self.excluded(rung).is_none());
+        let rungs = PROBES.iter().filter_map(first);
+        let wanted: Vec<Program> = rungs.flat_map(|rung| rung.programs).copied().collect();
+        programs::load_together(&mut self.ebpf, &self.kernel_types, &wanted);
+    }
+
     /// Tries a probe's rungs until one holds.
     fn climb(&mut self, probe: &Probe) -> Verdict {
         let mut tries = Vec::new();
         for rung in probe.rungs {
-            let missing = self.offsets.missing(rung.fields);
-            let outcome = if self.options.avoids(rung) {
-                Err(Failure::Avoided)
-            } else if !missing.is_empty() {
-                Err(Failure::MissingFields(missing))
-            } else {
-                self.hook_all(rung)
+            let outcome = match self.excluded(rung) {
+                Some(failure) => Err(failure),
+                None => self.hook_all(rung),
             };
             let done = outcome.is_ok();
             tries.push(Try { rung: rung.name, outcome });
@@ -260,14 +282,12 @@ impl Ladder<'_> {
 
     /// Hooks a rung's programs: all, or none.
     fn hook_all(&mut self, rung: &Rung) -> Result<(), Failure> {
-        for (index, program) in rung.programs.iter().enumerate() {
+        for program in rung.programs {
             match self.hook(program) {
                 Ok(()) => {}
                 Err(Failure::NoHook { .. }) if program.optional => {}
                 Err(failure) => {
-                    for hooked in &rung.programs[..index] {
-                        programs::unhook(&mut self.ebpf, hooked);
-                    }
+                    rung.programs.iter().for_each(|program| programs::unhook(&mut self.ebpf, program));
                     return Err(failure);
                 }
             }

@@ -8,9 +8,22 @@ use aya::{
     util::online_cpus,
 };
 use slowpod_ebpf::abi::probes::{Hook, Program};
-use std::{error::Error, io, os::fd::AsFd, time::Instant};
+use std::{error::Error, io, os::fd::AsFd, thread, time::Instant};
 
-/// Loads a program into the kernel and hooks it. On failure nothing of it stays.
+/// Loads these programs, each in a thread of its own: nearly all that attaching takes is the kernel's verifier, which
+/// works on as many programs at once as there are CPUs. What fails here fails again, with its reason, when it is hooked.
+pub(super) fn load_together(ebpf: &mut Ebpf, btf: &Btf, wanted: &[Program]) {
+    thread::scope(|scope| {
+        for (name, loaded) in ebpf.programs_mut() {
+            if let Some(program) = wanted.iter().find(|program| program.name == name) {
+                // Without a thread it is loaded when it is hooked.
+                let _ = thread::Builder::new().spawn_scoped(scope, || load(loaded, btf, program.hook));
+            }
+        }
+    });
+}
+
+/// Loads a program into the kernel, if that was not done yet, and hooks it. On failure nothing of it stays.
 pub(super) fn hook(ebpf: &mut Ebpf, btf: &Btf, program: &Program) -> Result<(), Failure> {
     let Some(loaded) = ebpf.program_mut(program.name) else {
         let detail = "it is not in the kernel object".to_string();
@@ -58,7 +71,8 @@ pub(super) fn sample(ebpf: &mut Ebpf, sampler: &mut Sampler, program: &Program) 
         let detail = "it is not in the kernel object".to_string();
         return Err(Failure::Refused { program: program.name, errno: None, detail });
     };
-    let started = loaded.load().map_err(|error| failure(program, &error)).and_then(|()| {
+    let there = if loaded.fd().is_ok() { Ok(()) } else { loaded.load() };
+    let started = there.map_err(|error| failure(program, &error)).and_then(|()| {
         let fd = loaded.fd().map_err(|error| failure(program, &error))?;
         let started =
             online_cpus().map_err(|(_, error)| error).and_then(|cpus| sampler.start(fd.as_fd(), &cpus));
@@ -75,27 +89,31 @@ pub(super) fn sample(ebpf: &mut Ebpf, sampler: &mut Sampler, program: &Program) 
 }
 
 fn load_and_attach(loaded: &mut Loaded, btf: &Btf, hook: Hook) -> Result<(), ProgramError> {
+    if loaded.fd().is_err() {
+        load(loaded, btf, hook)?;
+    }
     match (hook, loaded) {
-        (Hook::TpBtf(name), Loaded::BtfTracePoint(program)) => {
-            program.load(name, btf)?;
-            program.attach().map(drop)
-        }
+        (Hook::TpBtf(_), Loaded::BtfTracePoint(program)) => program.attach().map(drop),
         (Hook::Tracepoint(category, name), Loaded::TracePoint(program)) => {
-            program.load()?;
             program.attach(category, name).map(drop)
         }
-        (Hook::Fentry(function), Loaded::FEntry(program)) => {
-            program.load(function, btf)?;
-            program.attach().map(drop)
-        }
-        (Hook::Fexit(function), Loaded::FExit(program)) => {
-            program.load(function, btf)?;
-            program.attach().map(drop)
-        }
+        (Hook::Fentry(_), Loaded::FEntry(program)) => program.attach().map(drop),
+        (Hook::Fexit(_), Loaded::FExit(program)) => program.attach().map(drop),
         (Hook::Kprobe(function) | Hook::Kretprobe(function), Loaded::KProbe(program)) => {
-            program.load()?;
             program.attach(function, 0).map(drop)
         }
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+}
+
+fn load(loaded: &mut Loaded, btf: &Btf, hook: Hook) -> Result<(), ProgramError> {
+    match (hook, loaded) {
+        (Hook::TpBtf(name), Loaded::BtfTracePoint(program)) => program.load(name, btf),
+        (Hook::Tracepoint(..), Loaded::TracePoint(program)) => program.load(),
+        (Hook::Fentry(function), Loaded::FEntry(program)) => program.load(function, btf),
+        (Hook::Fexit(function), Loaded::FExit(program)) => program.load(function, btf),
+        (Hook::Kprobe(_) | Hook::Kretprobe(_), Loaded::KProbe(program)) => program.load(),
+        (Hook::CpuClock, Loaded::PerfEvent(program)) => program.load(),
         _ => Err(ProgramError::UnexpectedProgramType),
     }
 }

@@ -17,7 +17,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 pub const STEADY_HZ: u32 = 19;
 
 /// Looks at the stacks of absent threads per CPU and `LOOKS_STRETCH_NS`, all the time: at 5 us each 0.2 % of a CPU.
-const STEADY_LOOKS: u64 = 64;
+const STEADY_LOOKS: u64 = 16;
 /// The same while a client listens.
 const LISTENED_LOOKS: u64 = 512;
 

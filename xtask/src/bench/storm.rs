@@ -3,6 +3,9 @@
 //! Runs without and with the agent alternate, and begin and end without. Each run with it is compared with the mean of
 //! its two neighbours, so that a steady drift of the machine cancels out; how far neighbours without it differ from one
 //! another is shown too: nothing smaller than that is known.
+//!
+//! What the agent does once, however many processes follow (it reads the names of the kernel's functions and those of
+//! the spawner's program), it does in a small storm before the one that is measured, and is a figure of its own.
 
 use super::Bench;
 use super::agent::Agent;
@@ -17,6 +20,8 @@ const MAX_US_PER_PROCESS: f64 = 20.0;
 const SPAWNS: u64 = 5_000;
 /// Runs with the agent; odd, so that the median is one of them.
 const RUNS: usize = 11;
+/// Children of the small storm before it.
+const FIRST_SPAWNS: u64 = 100;
 /// The agent drains its rings every 50 to 100 ms; what it does then belongs to the storm.
 const DRAIN: Duration = Duration::from_millis(300);
 
@@ -31,6 +36,8 @@ struct Triple {
 struct Attached {
     storm: Storm,
     agent_cpu_ns: f64,
+    /// The agent's CPU in the small storm before it.
+    once_cpu_ns: f64,
     lost: f64,
 }
 
@@ -47,6 +54,11 @@ pub(super) fn measure(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
             Figure::new(name("extra CPU per process, us"), Some(MAX_US_PER_PROCESS), of(Triple::extra_us)),
             Figure::new(name("CPU without - without, us"), None, of(Triple::noise_us)),
             Figure::new(name("agent's CPU per process, us"), None, of(Triple::agent_us)),
+            Figure::new(
+                name("agent's CPU in its first storm, once, ms"),
+                None,
+                of(|triple| triple.with.once_cpu_ns / 1e6),
+            ),
             Figure::new(name("CPU per process without, us"), None, of(|triple| triple.before.cpu_us())),
             Figure::new(name("records lost"), Some(0.0), of(|triple| triple.with.lost)),
         ]);
@@ -79,13 +91,18 @@ fn attached(bench: &Bench, spawns: u64, spawners: u32) -> anyhow::Result<Attache
     let agent = Agent::attached(&bench.agent)?;
     // What attaching itself costs is measured elsewhere.
     std::thread::sleep(DRAIN);
+    let begun_ns = agent.cpu_ns()?;
+    workload::storm(&bench.workload, FIRST_SPAWNS, spawners)?;
+    // Names are looked up behind everything else.
+    std::thread::sleep(3 * DRAIN);
     let before_ns = agent.cpu_ns()?;
     let storm = workload::storm(&bench.workload, spawns, spawners)?;
     std::thread::sleep(DRAIN);
     let agent_cpu_ns = (agent.cpu_ns()? - before_ns) as f64;
     let lost = lost(&agent.json("/api/v1/storms?seconds=60")?);
     agent.stop()?;
-    Ok(Attached { storm, agent_cpu_ns, lost })
+    let once_cpu_ns = (before_ns - begun_ns) as f64;
+    Ok(Attached { storm, agent_cpu_ns, once_cpu_ns, lost })
 }
 
 impl Triple {
@@ -128,7 +145,7 @@ mod tests {
     #[test]
     fn the_agents_own_cpu_counts() {
         let storm = |wall_ns, cpu_ns| Storm { spawns: 1000, wall_ns, cpu_ns };
-        let with = Attached { storm: storm(5e9, 2.02e9), agent_cpu_ns: 5e6, lost: 0.0 };
+        let with = Attached { storm: storm(5e9, 2.02e9), agent_cpu_ns: 5e6, once_cpu_ns: 0.0, lost: 0.0 };
         let triple = Triple { before: storm(3e9, 2e9), with, after: storm(5e9, 2.02e9) };
         assert_eq!((triple.wall_ratio(), triple.extra_us()), (1.25, 15.0));
         assert_eq!(triple.noise_us(), 20.0);
