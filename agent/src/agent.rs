@@ -83,6 +83,7 @@ pub fn start(options: Options) -> Result<Agent, Failure> {
         threads: attached.threads,
         sampler: attached.sampler,
         queues: QueueReader::new(attached.queues, clock::ktime_ns()),
+        early: attached.early,
         argv_mode: options.argv_mode,
     });
     let name = options.node_name.clone().or_else(|| std::env::var("NODE_NAME").ok());

@@ -1,6 +1,7 @@
 //! Tests on a live kernel: they need root.
 
 mod cni;
+mod cni_odd;
 mod exact;
 mod execs;
 mod facts;

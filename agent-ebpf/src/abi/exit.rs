@@ -37,7 +37,7 @@ pub struct Exit {
     pub execs: u32,
     /// Failed execs in its life.
     pub exec_fails: u32,
-    /// Bits: [`FLAG_SPLIT_PARTIAL`].
+    /// Bits: [`FLAG_SPLIT_PARTIAL`], [`FLAG_EARLY`].
     pub flags: u32,
     /// Zero.
     pub reserved: u32,
@@ -48,3 +48,5 @@ const _: () = assert!(size_of::<Exit>() == 352);
 
 /// One of its threads could not be tracked: the splits miss that thread's time.
 pub const FLAG_SPLIT_PARTIAL: u32 = 1;
+/// It was there before the programs were, and the agent asked for its end: beside task, cgroup, comm, end and status all is 0.
+pub const FLAG_EARLY: u32 = 2;

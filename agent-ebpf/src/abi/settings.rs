@@ -42,6 +42,8 @@ pub const PUSHED_ROWS_MAX: u32 = 4_096;
 /// Threads of CNI calls, and others that wait for a file lock, whose waits are followed at once: a hundred calls of
 /// Go plugins and their IPAM. Each takes some 600 bytes.
 pub const WAITERS_MAX: u32 = 2_048;
+/// Processes of CNI calls that run as the agent attaches, and whose ends it asks for: a runtime does some tens at once.
+pub const EARLY_MAX: u32 = 1_024;
 /// Upper bound of one tracked thread's state.
 pub const TASK_BYTES: usize = 256;
 

@@ -2,13 +2,14 @@
 
 use aya_ebpf::{
     macros::{btf_tracepoint, map},
-    maps::LruHashMap,
+    maps::{HashMap, LruHashMap},
     programs::BtfTracePointContext,
 };
 use core::ptr;
 use slowpod_ebpf::abi::{
     Kind,
-    exit::{Exit, FLAG_SPLIT_PARTIAL},
+    exit::{Exit, FLAG_EARLY, FLAG_SPLIT_PARTIAL},
+    settings::EARLY_MAX,
     split::Split,
 };
 
@@ -16,7 +17,7 @@ use super::{
     flood,
     kernel::{
         OFF_SIGNAL_FLAGS, OFF_SIGNAL_GROUP_EXIT_CODE, OFF_TASK_EXIT_CODE, OFF_TASK_PID, OFF_TASK_SIGNAL,
-        OFF_TASK_TGID, TaskStruct, add, cgroup_id, comm, now_ns,
+        OFF_TASK_TGID, TaskStruct, add, cgroup_id, comm, identity, now_ns,
     },
     ring::{self, Ring},
     tables::{self, ProcessRow, TaskRow},
@@ -39,8 +40,37 @@ pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
         if let Some(status) = wait_status(task) {
             process.status = status;
         }
+    } else if is_main(task) {
+        early_ended(task);
     }
     0
+}
+
+/// Processes that were there before these programs, and whose ends the agent wants to know, by process id.
+#[map]
+static EARLY: HashMap<u32, u32> = HashMap::with_max_entries(EARLY_MAX, 0);
+
+/// The main thread of a process that is not tracked begins to exit.
+#[inline(always)]
+fn early_ended(task: *const TaskStruct) {
+    let Some(tgid) = OFF_TASK_TGID.of(task) else { return };
+    if EARLY.remove(&tgid).is_err() {
+        return;
+    }
+    let (task_id, cgroup_id, comm) = (identity(task), cgroup_id(task), comm(task));
+    let status = wait_status(task).unwrap_or(0);
+    ring::send::<Exit>(Ring::Life, |record| {
+        // SAFETY: the reserved record, written in full.
+        unsafe {
+            ptr::write_bytes(record, 0, 1);
+            (*record).header = ring::header::<Exit>(now_ns());
+            (*record).task = task_id;
+            (*record).cgroup_id = cgroup_id;
+            (*record).status = status;
+            (*record).flags = FLAG_EARLY;
+            (*record).comm = comm;
+        }
+    });
 }
 
 /// What a parent's wait would report, as far as this thread's end decides it.

@@ -5,6 +5,7 @@
 
 pub mod btf;
 pub mod counters;
+pub mod early;
 pub mod error;
 mod host;
 mod offsets;
@@ -23,6 +24,7 @@ use aya::{
 };
 use btf::Btf;
 use counters::{Counters, CountersError};
+use early::Early;
 use error::AttachError;
 use host::TraceFs;
 use offsets::Offsets;
@@ -105,6 +107,8 @@ pub struct Attached {
     pub threads: Threads,
     /// Waits in run queues.
     pub queues: Queues,
+    /// Processes from before, whose ends are wanted.
+    pub early: Early,
     /// How closely the programs look.
     pub sampler: Sampler,
     /// Keeps the programs hooked.
@@ -154,6 +158,7 @@ pub fn attach(options: &Options) -> Result<Attached, AttachError> {
     };
     let counter_error = |error: CountersError| AttachError::Object { detail: error.to_string(), errno: None };
     let queues = Queues::take(&mut ebpf).map_err(counter_error)?;
+    let early = Early::take(&mut ebpf).map_err(counter_error)?;
     let sampler = Sampler::take(&mut ebpf).map_err(|error| object_error(&error.into()))?;
     let mut ladder =
         Ladder { ebpf, kernel_types, offsets: &offsets, options, tracefs: TraceFs::ensure(), sampler };
@@ -176,7 +181,16 @@ pub fn attach(options: &Options) -> Result<Attached, AttachError> {
         (ring(&mut ebpf, "SAMPLES")?, SAMPLES_RING_BYTES),
     )
     .map_err(|error| AttachError::Object { detail: chain(&error), errno: error.raw_os_error() })?;
-    Ok(Attached { verdicts, rings, counters, threads, sampler, queues, hooks: Hooks { programs: ebpf } })
+    Ok(Attached {
+        verdicts,
+        rings,
+        counters,
+        threads,
+        sampler,
+        queues,
+        early,
+        hooks: Hooks { programs: ebpf },
+    })
 }
 
 /// Creates the maps and prepares the programs, with this kernel's numbers in the globals.

@@ -12,6 +12,7 @@ use super::symbols::resolver::World;
 use super::symbols::symboliser::Symboliser;
 use super::{Capture, CaptureError};
 use crate::attach::counters::{Counters, Counts, ProgramRuns};
+use crate::attach::early::Early;
 use crate::attach::sampler::Sampler;
 use crate::attach::threads::Threads;
 use crate::decode;
@@ -51,6 +52,8 @@ pub struct Parts {
     pub threads: Threads,
     /// Waits in run queues.
     pub queues: QueueReader,
+    /// Processes from before, whose ends are wanted.
+    pub early: Early,
     /// How closely the kernel's programs look.
     pub sampler: Sampler,
     /// What is kept of arguments.
@@ -123,7 +126,11 @@ impl LiveSource {
         let redact = |process: &mut fact::Process| redact_process(process, mode);
         let clk_tck = facts::node::clk_tck();
         let mut found = Vec::new();
-        Scan { root, layout, clk_tck, redact: &redact }.run(|fact| found.push(fact))?;
+        let early = &mut self.parts.early;
+        Scan { root, layout, clk_tck, redact: &redact }.run(|fact| {
+            early.see(&fact);
+            found.push(fact);
+        })?;
         found.extend(facts::genl::families().unwrap_or_default());
         self.tell(found);
         Ok(())

@@ -5,6 +5,7 @@
 //! plugin itself is the one to refuse it.
 
 use super::ProcId;
+use super::processes::same_tick;
 use super::text::safe;
 use crate::decode::cni::Environment;
 use std::sync::Arc;
@@ -70,6 +71,11 @@ pub struct CniWork {
 }
 
 impl CniWork {
+    /// Whether this process is the call itself. The start of one that the scan found may have become exact since.
+    pub fn is_of(&self, id: ProcId) -> bool {
+        self.call.tgid == id.tgid && same_tick(self.call.start_ns, id.start_ns)
+    }
+
     /// What an environment says.
     pub fn new(call: ProcId, parent: Option<ProcId>, environment: Environment) -> Self {
         let text = |value: &[u8]| -> Arc<str> { safe(value, VALUE_TEXT_BYTES).into() };

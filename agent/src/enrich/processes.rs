@@ -170,7 +170,8 @@ impl Processes {
 /// Nanoseconds of a clock tick as `/proc` counts start times (`USER_HZ` is 100 on every Linux).
 pub const TICK_NS: u64 = 10_000_000;
 
-fn same_tick(scanned_ns: u64, exact_ns: u64) -> bool {
+/// Whether a start as `/proc` tells it and one as the kernel's programs do may be the same.
+pub(super) fn same_tick(scanned_ns: u64, exact_ns: u64) -> bool {
     scanned_ns / TICK_NS == exact_ns / TICK_NS
 }
 

@@ -25,7 +25,7 @@ const ID_CHARS: usize = 13;
 /// ADD calls that ended, without those of delegated plugins: their time is their parents'.
 pub(super) fn ended(snapshot: &Snapshot) -> impl Iterator<Item = &Call> {
     let all = snapshot.state.cni.all();
-    all.filter(|call| call.end.is_some() && !call.is_delegated() && &*call.work.command == "ADD")
+    all.filter(|call| call.whole().is_some() && !call.is_delegated() && &*call.work.command == "ADD")
 }
 
 /// What a call and all below it waited for.

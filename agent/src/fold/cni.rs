@@ -15,7 +15,7 @@ use super::waits::{Key, Sum, Waits};
 use crate::decode::{self, cni::Environment};
 use crate::enrich::{ProcId, cni::CniWork, processes::Process, text};
 use attempts::Sandboxes;
-use slowpod_ebpf::abi::exit::{Exit, FLAG_SPLIT_PARTIAL};
+use slowpod_ebpf::abi::exit::{Exit, FLAG_EARLY, FLAG_SPLIT_PARTIAL};
 use slowpod_ebpf::abi::split::Split;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -50,6 +50,8 @@ pub struct End {
     pub partial: bool,
     /// Descendants that were still alive.
     pub outlived_by: u32,
+    /// It was followed from its beginning; else it was there before the agent, and the splits are empty.
+    pub followed: bool,
 }
 
 /// One plugin process.
@@ -84,6 +86,11 @@ pub struct Call {
 }
 
 impl Call {
+    /// Its end, if it was followed from its beginning: what can be compared with other calls.
+    pub fn whole(&self) -> Option<&End> {
+        self.end.as_ref().filter(|end| end.followed)
+    }
+
     /// From spawn to end, or up to `until_ns` while it runs.
     pub fn wall_ns(&self, until_ns: u64) -> u64 {
         self.end.as_ref().map_or(until_ns, |end| end.ended_ns).saturating_sub(self.started_ns)
@@ -177,7 +184,7 @@ impl Calls {
 /// The nearest call above a process; for a plugin, the one that runs it.
 fn nearest_above(process: &Process) -> Option<ProcId> {
     let work = process.cni.as_ref()?;
-    if work.call == process.id { work.parent } else { Some(work.call) }
+    if work.is_of(process.id) { work.parent } else { Some(work.call) }
 }
 
 impl State {
@@ -206,7 +213,7 @@ impl State {
             process.cni.clone().filter(|work| work.environment.container_id == environment.container_id);
         let parent = match inherited {
             // A wrapper became the plugin proper.
-            Some(work) if work.call == id => return,
+            Some(work) if work.is_of(id) => return,
             Some(work) if !self.lies_beside(process, work.call) => return,
             Some(work) => Some(work.call),
             None => None,
@@ -223,7 +230,7 @@ impl State {
     pub(super) fn cni_told(&mut self, id: ProcId, now_ns: u64) {
         let work =
             self.processes.get(id).filter(|process| !process.gone).and_then(|process| process.cni.clone());
-        if let Some(work) = work.filter(|work| work.call == id && !self.cni.live.contains_key(&id)) {
+        if let Some(work) = work.filter(|work| work.is_of(id) && !self.cni.live.contains_key(&work.call)) {
             self.begin_call(id, work, now_ns);
         }
     }
@@ -234,7 +241,7 @@ impl State {
             if process.path.is_empty() { process.comm.as_bytes() } else { text::base_name(&process.path) };
         let started_ns = if process.spawned_ns > 0 { process.spawned_ns } else { now_ns };
         let call = Call {
-            id,
+            id: work.call,
             spawner: process.spawner,
             work,
             plugin: text::safe(name, tree::NAME_BYTES).into(),
@@ -273,7 +280,8 @@ impl State {
     /// A process ended: it is a call, or part of one, or has nothing to do with any.
     pub(super) fn cni_ended(&mut self, process: &Process, class: &Arc<str>, exit: &Exit) {
         let Some(work) = &process.cni else { return };
-        let is_call = work.call == process.id;
+        let is_call = work.is_of(process.id);
+        let followed = exit.flags & FLAG_EARLY == 0;
         if let Some(nearest) = nearest_above(process) {
             let name = if is_call {
                 text::safe(text::base_name(&process.path), tree::NAME_BYTES).into()
@@ -282,10 +290,15 @@ impl State {
             };
             self.cni.above(nearest, |call| {
                 call.below = call.below.saturating_sub(1);
-                call.tree.add(&name, is_call, exit);
+                if followed {
+                    call.tree.add(&name, is_call, exit);
+                }
             });
         }
-        let Some(mut call) = self.cni.live.remove(&process.id).filter(|_| is_call) else { return };
+        if !is_call {
+            return;
+        }
+        let Some(mut call) = self.cni.live.remove(&work.call) else { return };
         let now_ns = exit.header.ktime_ns;
         // The exit knows when the process was spawned, even when its spawn was not seen.
         if exit.spawned_ns > 0 {
@@ -300,19 +313,33 @@ impl State {
             thread_count: exit.thread_count,
             partial: exit.flags & FLAG_SPLIT_PARTIAL != 0,
             outlived_by: call.below,
+            followed,
         });
         if !call.is_delegated() {
             self.cni.sandboxes.ended(&call, now_ns, exit.status);
         }
         if self.window.holds(now_ns) {
-            self.totals.cni.ended(&call, now_ns);
+            if followed {
+                self.totals.cni.ended(&call, now_ns);
+            }
             self.cni.keep(call);
         }
     }
 
+    /// A process that was there before the agent has ended: nothing else is known of it, so it is part of no sum.
+    pub(super) fn early_exit(&mut self, exit: &Exit) {
+        let Some(id) = self.processes.resolve(&exit.task) else { return };
+        if let Some(process) = self.processes.get(id).cloned() {
+            self.cni_ended(&process, &process.comm, exit);
+        }
+        self.gone(exit.header.ktime_ns, id);
+    }
+
     /// A process is gone, and its end was not seen.
     pub(super) fn cni_lost(&mut self, id: ProcId, now_ns: u64) {
-        let Some(mut call) = self.cni.live.remove(&id) else { return };
+        let work = self.processes.get(id).and_then(|process| process.cni.as_ref());
+        let Some(call) = work.filter(|work| work.is_of(id)).map(|work| work.call) else { return };
+        let Some(mut call) = self.cni.live.remove(&call) else { return };
         call.end_lost = true;
         if !call.is_delegated() {
             self.cni.sandboxes.lost(&call);
@@ -324,8 +351,8 @@ impl State {
 
     /// A process of a call waited.
     pub(super) fn cni_waited(&mut self, id: ProcId, work: &CniWork, key: &Key, sum: &Sum) {
-        let above = if work.call == id {
-            if let Some(call) = self.cni.live.get_mut(&id) {
+        let above = if work.is_of(id) {
+            if let Some(call) = self.cni.live.get_mut(&work.call) {
                 call.waits.add(key, sum);
             }
             work.parent
@@ -341,7 +368,7 @@ impl State {
     pub(super) fn cni_said(&mut self, output: &decode::Output) {
         let id = self.processes.resolve(&output.fixed.task);
         let Some(work) = id.and_then(|id| self.processes.get(id)?.cni.clone()) else { return };
-        let own = id == Some(work.call);
+        let own = id.is_some_and(|id| work.is_of(id));
         if let Some(call) = self.cni.live.get_mut(&work.call) {
             call.words.add(output, own);
         }

@@ -116,7 +116,7 @@ impl State {
         }
     }
 
-    fn gone(&mut self, now_ns: u64, id: ProcId) {
+    pub(super) fn gone(&mut self, now_ns: u64, id: ProcId) {
         self.cni_lost(id, now_ns);
         self.pods.process_lost(id);
         if let Some(child) = self.children.remove(&id) {

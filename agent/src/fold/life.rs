@@ -184,6 +184,9 @@ impl State {
 
     pub(super) fn exit(&mut self, exit: &Exit) {
         let now_ns = exit.header.ktime_ns;
+        if exit.flags & abi::exit::FLAG_EARLY != 0 {
+            return self.early_exit(exit);
+        }
         let id = self.known_or_stub(now_ns, &exit.task, &exit.comm, exit.cgroup_id);
         let in_window = self.window.holds(now_ns);
         let mut child = self.children.remove(&id).unwrap_or_else(|| self.late_child(id, exit));

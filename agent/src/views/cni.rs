@@ -189,7 +189,7 @@ fn by_plugin(calls: &[&Call]) -> Vec<PluginBlock> {
     let mut groups: Vec<_> = groups.into_iter().collect();
     groups.sort_by_key(|(_, group)| Reverse(total_ns(group)));
     let block = |((command, plugin, delegated), group): ((&str, &str, bool), Vec<&Call>)| {
-        let ended = group.iter().filter(|call| call.end.is_some());
+        let ended = group.iter().filter(|call| call.whole().is_some());
         PluginBlock {
             command: command.into(),
             plugin: plugin.into(),

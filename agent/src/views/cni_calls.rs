@@ -34,11 +34,13 @@ pub(super) struct CallBlock {
     ended: Option<Instant>,
     wall_ns: u64,
     exit: Option<ExitBlock>,
-    /// The main thread's time; adds up to `wall_ns` together with `ending_ns`.
+    /// The main thread's time; adds up to `wall_ns` together with `ending_ns`. `null` while it runs, and of a call that was
+    /// there before the agent: nobody followed it from its beginning.
     split: Option<SplitBlock>,
     /// From the main thread's end to the last thread's: a program of several threads ends when all have.
     ending_ns: u64,
     threads: Option<ThreadsBlock>,
+    /// Time is missing in the splits: of a thread that could not be tracked, or all of it.
     split_partial: bool,
     /// What its own threads waited for: the evidence behind `blocked_by`, the longest first. Over several threads the
     /// times may exceed the call's.
@@ -118,7 +120,7 @@ struct TreeClassBlock {
 /// A call's block.
 pub(super) fn call_block(state: &State, call: &Call, until_ns: u64) -> CallBlock {
     let work = &call.work;
-    let end = call.end.as_ref();
+    let (end, whole) = (call.end.as_ref(), call.whole());
     CallBlock {
         command: work.command.clone(),
         plugin: call.plugin.clone(),
@@ -143,10 +145,10 @@ pub(super) fn call_block(state: &State, call: &Call, until_ns: u64) -> CallBlock
         ended: end.map(|end| Instant::of(state, end.ended_ns)),
         wall_ns: call.wall_ns(until_ns),
         exit: end.map(|end| ExitBlock::of(end.status)),
-        split: end.map(|end| (&end.main).into()),
-        ending_ns: end.map_or(0, |end| call.wall_ns(0).saturating_sub(split_ns(&end.main))),
-        threads: end.map(threads_block),
-        split_partial: end.is_some_and(|end| end.partial),
+        split: whole.map(|end| (&end.main).into()),
+        ending_ns: whole.map_or(0, |end| call.wall_ns(0).saturating_sub(split_ns(&end.main))),
+        threads: whole.map(threads_block),
+        split_partial: end.is_some_and(|end| end.partial || !end.followed),
         waits: waits::blocks(state, &call.waits),
         node_io: waits::node_io(
             state,

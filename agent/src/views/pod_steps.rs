@@ -124,7 +124,7 @@ fn call_step(start: &Start, call: &Call) -> StepBlock {
         name: Some(if call.is_delegated() { format!("> {}", call.plugin) } else { call.plugin.to_string() }),
         container_id: Some(call.work.container_id.clone()),
         pid: Some(call.id.tgid),
-        split: end.map(|end| (&end.main).into()),
+        split: call.whole().map(|end| (&end.main).into()),
         ..step.ended_as(end.map(|end| end.status), call.end_lost)
     }
 }

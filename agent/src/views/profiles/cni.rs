@@ -95,14 +95,15 @@ impl Calls<'_> {
         let wall_ns = call.wall_ns(self.until_ns);
         let busy_ns = call.tree.busy.total_ns().min(wall_ns);
         let part = |name| notes.iter().copied().chain([name]).collect::<Vec<&str>>();
-        match &call.end {
-            Some(end) => {
+        match (call.whole(), &call.end) {
+            (Some(end), _) => {
                 for (name, cause, ns) in parts(&without(&end.main, busy_ns)) {
                     add(&part(name), Some(cause), 0, ns);
                 }
                 add(&part("[ending]"), Some("ending"), 0, wall_ns.saturating_sub(split_ns(&end.main)));
             }
-            None => add(&part("[still running]"), Some("running"), 0, wall_ns - busy_ns),
+            (None, Some(_)) => add(&part("[not followed]"), Some("other"), 0, wall_ns - busy_ns),
+            (None, None) => add(&part("[still running]"), Some("running"), 0, wall_ns - busy_ns),
         }
         let delegates = self.delegates.get(&call.id).map_or(&[][..], Vec::as_slice);
         let helpers = helpers(call, delegates);
@@ -151,7 +152,7 @@ fn helpers(call: &Call, delegates: &[&Call]) -> BTreeMap<Arc<str>, TreeClass> {
     let mut own = call.tree.classes.clone();
     for delegate in delegates {
         let as_class = |call: &Call| {
-            let end = call.end.as_ref()?;
+            let end = call.whole()?;
             Some(TreeClass { wall_ns: call.wall_ns(0), split: end.main, ..TreeClass::default() })
         };
         if let (Some(class), Some(row)) = (as_class(delegate), own.get_mut(&(true, delegate.plugin.clone())))
