@@ -13,12 +13,19 @@ use crate::capture::facts::proc::Directory;
 use crate::decode::fact::symbols::Function;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::time::{Duration, Instant};
 
 /// Memory for tables of binaries. The largest programs of a node take a megabyte each.
 pub const BINARIES_BYTES_MAX: usize = 16 << 20;
 /// Memory for debug information while stacks come: see [`Files::rest`]. One file's takes up to 22 MiB, and then is the
 /// only one held.
 pub const DEBUG_BYTES_MAX: usize = 16 << 20;
+
+/// Part of the time that may go into reading debug information, over [`DEBUG_CREDIT_MAX`]: on a node where many programs
+/// have some, and there is not memory for all of it at once, it would be read again and again.
+const DEBUG_TIME_PART: u32 = 10;
+/// How much of it may be spent at once: the largest that is believed in takes a third of a second.
+const DEBUG_CREDIT_MAX: Duration = Duration::from_secs(2);
 
 /// How to get at a file.
 #[derive(Clone, Copy, Debug)]
@@ -81,6 +88,30 @@ pub struct Files {
     pub refused: u64,
     /// Files with a table that cannot be used.
     pub flawed: u64,
+    /// Places named without their lines and inlined functions, because of [`DEBUG_TIME_PART`].
+    pub lines_left_out: u64,
+    debug_credit: Credit,
+}
+
+/// Time that may be spent: some at first, more as time goes by.
+#[derive(Debug)]
+struct Credit {
+    left: Duration,
+    counted: Instant,
+}
+
+impl Credit {
+    /// Whether there is some at this instant.
+    fn is_there(&mut self, now: Instant) -> bool {
+        let earned = now.saturating_duration_since(self.counted) / DEBUG_TIME_PART;
+        self.left = self.left.saturating_add(earned).min(DEBUG_CREDIT_MAX);
+        self.counted = now;
+        !self.left.is_zero()
+    }
+
+    fn spend(&mut self, spent: Duration) {
+        self.left = self.left.saturating_sub(spent);
+    }
 }
 
 impl Default for Files {
@@ -92,6 +123,8 @@ impl Default for Files {
             read: 0,
             refused: 0,
             flawed: 0,
+            lines_left_out: 0,
+            debug_credit: Credit { left: DEBUG_CREDIT_MAX, counted: Instant::now() },
         }
     }
 }
@@ -133,18 +166,25 @@ impl Files {
         }
     }
 
-    /// Reads what lookups in a file need and is not held: its debug information.
+    /// Reads what lookups in a file need and is not held: its debug information. Not when too much time went into that
+    /// lately.
     pub fn prepare(&mut self, route: &Route<'_>, id: FileId) {
         let Some((source_id, _)) = self.open_source(route, id) else { return };
-        let Files { binaries, debug, open, flawed, .. } = self;
+        let Files { binaries, debug, open, flawed, lines_left_out, debug_credit, .. } = self;
         let (Some(Ok(held)), Some(file)) = (binaries.get(&id), open.get(&source_id)) else { return };
         let source = held.source(source_id);
         if source.has_debug() && debug.get(&source_id).is_none() {
+            let begun = Instant::now();
+            if !debug_credit.is_there(begun) {
+                *lines_left_out += 1;
+                return;
+            }
             let read = source.debug(file);
             *flawed += u64::from(read.is_err());
             let read = read.unwrap_or(None);
             let bytes = read.as_ref().map_or(0, Debug::held_bytes);
             debug.put(source_id, read, bytes);
+            debug_credit.spend(begun.elapsed());
         }
     }
 
@@ -274,5 +314,23 @@ impl Route<'_> {
             return if found.id.inode == self.mapping.inode { Ok(found) } else { Err(Refusal::Replaced) };
         };
         Found::mapped(&process.directory, self.mapping, self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reading_goes_on_when_time_has_gone_by() {
+        let begun = Instant::now();
+        let mut credit = Credit { left: DEBUG_CREDIT_MAX, counted: begun };
+        assert!(credit.is_there(begun));
+        credit.spend(Duration::from_secs(9));
+        assert!(!credit.is_there(begun), "all of it is spent");
+        assert!(credit.is_there(begun + Duration::from_millis(10)));
+        assert_eq!(credit.left, Duration::from_millis(1));
+        assert!(credit.is_there(begun + Duration::from_secs(3_600)));
+        assert_eq!(credit.left, DEBUG_CREDIT_MAX);
     }
 }

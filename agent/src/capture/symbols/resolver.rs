@@ -134,6 +134,7 @@ impl Resolver {
             files_read: self.files.read,
             files_refused: self.files.refused,
             files_flawed: self.files.flawed,
+            lines_left_out: self.files.lines_left_out,
             evicted: self.images.evicted + self.files.evicted(),
             held_bytes: held_bytes as u64,
             ..self.counts

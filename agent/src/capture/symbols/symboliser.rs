@@ -54,6 +54,8 @@ pub struct Counts {
     pub files_refused: u64,
     /// Files with damaged or absurd tables.
     pub files_flawed: u64,
+    /// Places named without their lines, because too much time went into reading debug information.
+    pub lines_left_out: u64,
     /// Tables that had to make room for others.
     pub evicted: u64,
     /// Faults of ours that a stack met; it has no answer.
