@@ -14,6 +14,7 @@ use crate::memory;
 use crate::pipeline::{Hub, KernelPulse, Live, ProgramCost};
 use std::fs::{File, OpenOptions};
 use std::io::BufWriter;
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,6 +47,8 @@ pub struct Options {
     pub avoid: Vec<String>,
     /// Which cgroup hierarchy says whose a process is.
     pub cgroups: Wanted,
+    /// Addresses of the API server, beside those that this node tells.
+    pub api_servers: Vec<SocketAddr>,
     /// Name of this node in Kubernetes; `None` = the host's name.
     pub node_name: Option<String>,
 }
@@ -87,7 +90,9 @@ pub fn start(options: Options) -> Result<Agent, Failure> {
         argv_mode: options.argv_mode,
     });
     let name = options.node_name.clone().or_else(|| std::env::var("NODE_NAME").ok());
-    source.tell([Fact::Node(node::node(root, name.as_deref(), options.argv_mode.name()))]);
+    let mut node = node::node(root, name.as_deref(), options.argv_mode.name());
+    node.api_servers.extend(options.api_servers.iter().map(SocketAddr::to_string));
+    source.tell([Fact::Node(node)]);
     source.tell(probes.iter().cloned().map(Fact::Probe));
     source.scan(root, layout.as_ref())?;
 

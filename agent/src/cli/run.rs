@@ -7,6 +7,7 @@ use crate::capture::facts::cgroups::Wanted;
 use crate::capture::recent::Bounds;
 use crate::capture::redact::ArgvMode;
 use crate::web;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -39,6 +40,10 @@ pub struct AttachArgs {
     /// What is kept of arguments: their class only, all but what looks secret, or everything.
     #[arg(long, value_enum, default_value = "redacted")]
     argv: Argv,
+    /// An address of the API server, beside those that the kubelet's configuration and the environment tell; may be
+    /// repeated.
+    #[arg(long, value_name = "ADDR:PORT")]
+    api_server: Vec<SocketAddr>,
     /// Load this kernel object instead of the one built in.
     #[arg(long, env = "SLOWPOD_BPF_OBJECT", hide = true, value_name = "FILE")]
     bpf_object: Option<PathBuf>,
@@ -87,6 +92,7 @@ impl AttachArgs {
         };
         agent::Options {
             argv_mode,
+            api_servers: self.api_server.clone(),
             bpf_object: self.bpf_object.clone(),
             avoid: self.avoid.clone(),
             cgroups: match self.cgroup_hierarchy.as_deref() {

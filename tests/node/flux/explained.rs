@@ -144,9 +144,13 @@ fn a_late_server_is_named_with_its_address() {
             std::thread::spawn(move || answer_late(client.unwrap()));
         }
     });
-    let (_, report) = explained(&bed, json!([{ "do": "tcp", "address": address.to_string() }]), "3");
+    let list = bed.slow(json!([{ "do": "tcp", "address": address.to_string() }]));
+    let api_server = address.to_string();
+    let options =
+        ["--pods", "3", "--concurrency", "3", "--no-loopback", "--explain", "--api-server", &api_server];
+    let report = bed.run(&list, &options).report();
     let finding = first(&report, "cni_server");
-    assert!(finding.text("/title").contains(&format!("the server {address}")), "{finding}");
+    assert!(finding.text("/title").contains(&format!("for the API server ({address})")), "{finding}");
     assert_each_agrees(&bed, &report, "inet", "tcp");
     bed.assert_nothing_left();
 }
