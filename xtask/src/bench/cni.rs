@@ -10,13 +10,16 @@ use crate::sh;
 use anyhow::Context;
 use serde_json::{Value, json};
 use std::process::Command;
+use std::time::Duration;
 
 /// The limit.
 const MAX_ADD_RATIO: f64 = 1.03;
 /// Pods of one run, one after the other: what waits for a CPU says more about the machine than about the agent.
-const PODS: u64 = 60;
+const PODS: u64 = 40;
+/// Rest after attaching: the agent has read what runs on the node by then, which it does once.
+const SETTLE: Duration = Duration::from_secs(2);
 /// Runs with the agent; odd, so that the median is one of them.
-const RUNS: usize = 9;
+const RUNS: usize = 11;
 /// Debian's plugins.
 const PLUGINS: &str = "/usr/lib/cni";
 
@@ -33,6 +36,7 @@ pub(super) fn measure(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
     let mut before = adds(bench)?;
     for turn in 1..=if bench.scale > 1 { 3 } else { RUNS } {
         let agent = Agent::attached(&bench.agent)?;
+        std::thread::sleep(SETTLE);
         let with = adds(bench)?;
         agent.stop()?;
         let after = adds(bench)?;
