@@ -9,6 +9,8 @@
 use super::bytes::{Flaw, ReadAt};
 use super::maps::Mapping;
 use crate::capture::facts::proc::Directory;
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
@@ -20,6 +22,24 @@ use std::path::Path;
 const MOUNTINFO_BYTES_MAX: usize = 8 << 20;
 /// File systems whose answers come from another process or machine, which need not give any.
 const REMOTE: [&str; 10] = ["fuse", "fuseblk", "nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "afs", "autofs"];
+
+/// Roots remembered at most: one per container.
+const LOCAL_ROOTS_MAX: usize = 4_096;
+
+thread_local! {
+    /// Mounts that are roots of processes and not remote, by [`unique_mount`]: each is looked up in a mount table once, not
+    /// for each of the short-lived processes that have it. Of the one thread that opens files.
+    static LOCAL_ROOTS: RefCell<HashSet<u64>> = RefCell::default();
+}
+
+fn remember_local(mount: u64) {
+    LOCAL_ROOTS.with_borrow_mut(|local| {
+        if local.len() >= LOCAL_ROOTS_MAX {
+            local.clear();
+        }
+        local.insert(mount);
+    });
+}
 
 /// Which file, and which state of it: another size or time is another file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -104,9 +124,13 @@ impl Found {
     /// Why not.
     pub fn in_root(process: &Directory, path: &[u8]) -> Result<Found, Refusal> {
         let root = open_at(process.as_fd(), c"root", libc::O_PATH | libc::O_DIRECTORY)?;
-        let mount = status(root.as_fd())?.stx_mnt_id;
-        if is_remote(process, mount, None) {
-            return Err(Refusal::Remote);
+        let unique = unique_mount(root.as_fd());
+        let known = unique.is_some_and(|mount| LOCAL_ROOTS.with_borrow(|local| local.contains(&mount)));
+        if !known {
+            if is_remote(process, status(root.as_fd())?.stx_mnt_id, None) {
+                return Err(Refusal::Remote);
+            }
+            unique.inspect(|mount| remember_local(*mount));
         }
         Found::below(root.as_fd(), path)
     }
@@ -239,11 +263,22 @@ pub fn host_mount_ns() -> Option<u32> {
     namespace("/proc/1/ns/mnt").or_else(|| namespace("/proc/self/ns/mnt"))
 }
 
+/// A number of the mount that a file is on, which no other mount ever gets; `None` before Linux 6.8.
+fn unique_mount(fd: BorrowedFd<'_>) -> Option<u64> {
+    /// `linux/stat.h`.
+    const STATX_MNT_ID_UNIQUE: libc::c_uint = 0x4000;
+    let status = status_of(fd, STATX_MNT_ID_UNIQUE).ok()?;
+    (status.stx_mask & STATX_MNT_ID_UNIQUE != 0).then_some(status.stx_mnt_id)
+}
+
 /// What the kernel knows of a file without asking its file system.
 fn status(fd: BorrowedFd<'_>) -> io::Result<libc::statx> {
+    status_of(fd, libc::STATX_BASIC_STATS | libc::STATX_MNT_ID)
+}
+
+fn status_of(fd: BorrowedFd<'_>, mask: libc::c_uint) -> io::Result<libc::statx> {
     let mut status = std::mem::MaybeUninit::<libc::statx>::zeroed();
-    let (flags, mask) =
-        (libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC, libc::STATX_BASIC_STATS | libc::STATX_MNT_ID);
+    let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC;
     // SAFETY: the descriptor is open, the path is empty and ends in NUL, and the buffer is one `statx`.
     let result = unsafe { libc::statx(fd.as_raw_fd(), c"".as_ptr(), flags, mask, status.as_mut_ptr()) };
     if result != 0 {
