@@ -17,4 +17,5 @@ mod sched;
 mod splits;
 mod storms;
 mod symbols;
+mod top;
 mod witnesses;

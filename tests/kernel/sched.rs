@@ -13,11 +13,11 @@ use std::process::Command;
 use std::time::Duration;
 
 /// Younger processes have no row of their own.
-const OLD_ENOUGH: Duration = Duration::from_millis(1_300);
+pub(crate) const OLD_ENOUGH: Duration = Duration::from_millis(1_300);
 
 /// A shell on one CPU that says when it is there, spins when told to, and says when it has. Favoured over whatever else
 /// the machine does.
-fn spinner(turns: u32, joins: &[PathBuf]) -> Running {
+pub(crate) fn spinner(turns: u32, joins: &[PathBuf]) -> Running {
     let join: String = joins.iter().map(|procs| format!("echo $$ > {}; ", procs.display())).collect();
     let script = format!(
         "{join}echo '{{\"ready\":true}}'; read go; i=0; while [ $i -lt {turns} ]; do i=$((i+1)); done; \
@@ -31,7 +31,7 @@ fn spinner(turns: u32, joins: &[PathBuf]) -> Running {
 }
 
 /// Time on a CPU, time in run queues, and how often it got a CPU.
-fn schedstat(pid: u32) -> [u64; 3] {
+pub(crate) fn schedstat(pid: u32) -> [u64; 3] {
     let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).expect("a living process");
     let numbers: Vec<u64> = text.split_whitespace().map(|word| word.parse().expect("a number")).collect();
     numbers.try_into().expect("three numbers")

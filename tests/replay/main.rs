@@ -15,6 +15,7 @@ mod profiles;
 mod same;
 mod sched;
 mod storm;
+mod top;
 mod windows;
 
 use serde_json::Value;

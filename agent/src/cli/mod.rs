@@ -13,6 +13,7 @@ pub mod resync;
 pub mod run;
 pub mod show;
 pub mod tables;
+pub mod top;
 
 pub use crate::failure::Failure;
 
@@ -58,6 +59,8 @@ pub enum Verb {
     Netlink(show::Args),
     /// Ask a running agent how long threads wait for a CPU, and who runs instead.
     Sched(show::Args),
+    /// Ask a running agent, again and again, who takes the CPUs, waits for them, blocks, and makes children.
+    Top(top::Args),
     /// Try every probe on this kernel and say how each fares, without starting the agent.
     Probes(probes::Args),
     /// Measure a CNI with hollow pods, without kubelet or cluster.
@@ -87,6 +90,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Processes(args) => show::run("processes", args),
         Verb::Netlink(args) => show::run("netlink", args),
         Verb::Sched(args) => show::run("sched", args),
+        Verb::Top(args) => top::run(args),
         Verb::Probes(args) => probes::run(args),
         Verb::Flux(args) => flux::run(*args),
         Verb::Demo(args) => demo::run(args),

@@ -31,10 +31,19 @@ pub enum Format {
 /// # Errors
 /// What writing gives, a closed pipe aside.
 pub fn print(text: &[u8]) -> Result<(), Failure> {
+    print_on(text).map(|_| ())
+}
+
+/// The same for what comes again and again; false when nobody reads any more.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_on(text: &[u8]) -> Result<bool, Failure> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -44,12 +53,21 @@ pub fn width() -> usize {
     columns.or_else(terminal_width).unwrap_or(120).clamp(60, 240)
 }
 
+/// Lines of the terminal; `None` where there is none.
+pub fn height() -> Option<u32> {
+    terminal().map(|size| u32::from(size.ws_row)).filter(|lines| *lines > 0)
+}
+
 fn terminal_width() -> Option<usize> {
+    terminal().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
+fn terminal() -> Option<libc::winsize> {
     if !std::io::stdout().is_terminal() {
         return None;
     }
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: TIOCGWINSZ fills the winsize behind the pointer, which lives until the call returns.
     let done = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &mut size) };
-    (done == 0 && size.ws_col > 0).then_some(usize::from(size.ws_col))
+    (done == 0).then_some(size)
 }

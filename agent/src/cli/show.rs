@@ -97,8 +97,7 @@ fn ask(view: &'static str, own: &[(&str, &str)], args: Args) -> Result<(), Failu
         if args.watch && std::io::stdout().is_terminal() && args.output == Format::Table {
             options::print(b"\x1b[H\x1b[2J")?;
         }
-        options::print(&text)?;
-        if !args.watch {
+        if !options::print_on(&text)? || !args.watch {
             return Ok(());
         }
         std::thread::sleep(WATCH);

@@ -16,6 +16,7 @@ mod probes;
 mod processes;
 mod sched;
 mod storms;
+mod top;
 
 use super::Failure;
 use super::options::{self, Format};
@@ -59,6 +60,7 @@ pub fn render(view: &str, body: &[u8], width: usize) -> Result<String, serde_jso
         "processes" => processes::lines(&answer, width),
         "sched" => sched::lines(&answer, width),
         "storms" => storms::lines(&answer, width),
+        "top" => top::lines(&answer, width),
         _ => return Ok(String::from_utf8_lossy(body).into_owned()),
     };
     let mut text = String::new();
@@ -124,9 +126,19 @@ mod tests {
 
     #[test]
     fn an_answer_without_its_fields_is_no_panic() {
-        for view in
-            ["cni", "findings", "flux", "netlink", "pod", "pods", "probes", "processes", "sched", "storms"]
-        {
+        for view in [
+            "cni",
+            "findings",
+            "flux",
+            "netlink",
+            "pod",
+            "pods",
+            "probes",
+            "processes",
+            "sched",
+            "storms",
+            "top",
+        ] {
             for body in [
                 "{}",
                 "[]",
@@ -154,9 +166,19 @@ mod tests {
                 "state":"failed","exit":{{"signal":"{evil}"}}}}]}}],
                 "completeness":{{"degraded":["{evil}"],"lost":{{"{evil}":1}}}}}}"#
         );
-        for view in
-            ["cni", "findings", "flux", "netlink", "pod", "pods", "probes", "processes", "sched", "storms"]
-        {
+        for view in [
+            "cni",
+            "findings",
+            "flux",
+            "netlink",
+            "pod",
+            "pods",
+            "probes",
+            "processes",
+            "sched",
+            "storms",
+            "top",
+        ] {
             let text = render(view, body.as_bytes(), 80).unwrap();
             assert!(
                 !text.chars().any(|c| (c.is_control() && c != '\n') || c == '\u{202e}'),

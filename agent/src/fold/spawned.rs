@@ -3,7 +3,7 @@
 //!
 //! Only what lies inside the answer's window counts: of a child that began before it, its share of the life.
 
-use super::grow::{Grow, split_ns};
+use super::grow::{Grow, split_ns, total};
 use super::life::Child;
 use super::loops::{self, CHILD_HOLD_NS};
 use super::{State, Window};
@@ -41,6 +41,8 @@ pub struct SpawnSums {
     pub counted_ns: u64,
     /// All the children's threads on a CPU.
     pub on_cpu_ns: u64,
+    /// From the clone calls to the children's programs being in place: inside of what adds up, not beside it.
+    pub cost_ns: u64,
 }
 
 impl SpawnSums {
@@ -52,6 +54,13 @@ impl SpawnSums {
         self.running_ns.grow(other.running_ns);
         self.counted_ns.grow(other.counted_ns);
         self.on_cpu_ns.grow(other.on_cpu_ns);
+        self.cost_ns.grow(other.cost_ns);
+    }
+
+    /// All of the children's time.
+    pub fn wall_ns(&self) -> u64 {
+        let own = [self.clone_ns, self.ending_ns, self.running_ns, self.counted_ns];
+        total(own).saturating_add(split_ns(&self.split))
     }
 }
 
@@ -146,6 +155,7 @@ impl State {
             split: share.of_split(&exit.main),
             ending_ns: share.of(lived_ns.saturating_sub(split_ns(&exit.main))),
             on_cpu_ns: share.of(exit.threads.on_cpu_ns),
+            cost_ns: if exit.exec_ns > 0 { share.of(exit.exec_ns.saturating_sub(begun_ns)) } else { 0 },
             ..SpawnSums::default()
         };
         let key = SpawnKey { spawner, user_stack: child.timing.user_stack, argv_class: class.clone() };

@@ -1,10 +1,13 @@
 //! Blocks that several views share: who, when, how it ended, where the time went. In: the fold's values.
 //! Out: serialisable structs whose field names are the API's words.
 
+mod exits;
+
 use crate::enrich::cni::CniWork;
 use crate::enrich::identity::{Identity, Qos};
 use crate::enrich::{ProcId, processes::Process};
-use crate::fold::{State, class::Outcomes, grow};
+use crate::fold::{State, grow};
+pub use exits::{ExitBlock, OutcomesBlock};
 use serde::Serialize;
 use slowpod_ebpf::abi::split::{Cause, Split};
 use std::collections::BTreeMap;
@@ -148,15 +151,19 @@ impl IdentityBlock {
 
     /// The owner that a cgroup names, without saying which container it is.
     pub fn owner(state: &State, cgroup_id: u64) -> Self {
-        match IdentityBlock::of(state, cgroup_id) {
-            IdentityBlock::Pod { pod_uid, qos, runtime, via, .. } => {
-                IdentityBlock::Pod { pod_uid, container_id: None, qos, runtime, via }
-            }
-            IdentityBlock::Host { unit, .. } => {
-                IdentityBlock::Host { unit, container_id: None, runtime: None }
-            }
-            IdentityBlock::Unknown => IdentityBlock::Unknown,
+        IdentityBlock::of(state, cgroup_id).without_container()
+    }
+
+    /// The same without saying which container it is.
+    pub fn without_container(mut self) -> Self {
+        if let IdentityBlock::Host { runtime, .. } = &mut self {
+            *runtime = None;
         }
+        if let IdentityBlock::Pod { container_id, .. } | IdentityBlock::Host { container_id, .. } = &mut self
+        {
+            *container_id = None;
+        }
+        self
     }
 
     /// Who a cgroup belongs to.
@@ -281,57 +288,6 @@ impl From<&Split> for SplitBlock {
     }
 }
 
-/// How one process ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ExitBlock {
-    /// It exited by itself with this code.
-    Code(u8),
-    /// A signal ended it.
-    Signal(String),
-}
-
-impl ExitBlock {
-    /// From a wait status as the kernel keeps it.
-    pub fn of(status: u32) -> Self {
-        match (status & 0x7f) as u8 {
-            0 => ExitBlock::Code((status >> 8 & 0xff) as u8),
-            signal => ExitBlock::Signal(signal_name(signal)),
-        }
-    }
-}
-
-/// How several processes ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct OutcomesBlock {
-    /// With exit code 0.
-    pub ok: u64,
-    /// With other codes, by code.
-    pub codes: BTreeMap<u8, u64>,
-    /// By signals, by name.
-    pub signals: BTreeMap<String, u64>,
-}
-
-impl From<&Outcomes> for OutcomesBlock {
-    fn from(outcomes: &Outcomes) -> Self {
-        let signals = outcomes.signals.iter().map(|(signal, count)| (signal_name(*signal), *count));
-        OutcomesBlock { ok: outcomes.ok, codes: outcomes.codes.clone(), signals: signals.collect() }
-    }
-}
-
-/// Signals 1 to 31, as x86 and arm64 number them (`signal(7)`).
-const SIGNALS: [&str; 31] = [
-    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
-    "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
-    "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
-];
-
-/// `SIGKILL`; `SIG34` for a real-time signal, which has no name of its own.
-fn signal_name(signal: u8) -> String {
-    let name = usize::from(signal).checked_sub(1).and_then(|index| SIGNALS.get(index));
-    name.map_or_else(|| format!("SIG{signal}"), |name| format!("SIG{name}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -378,14 +334,6 @@ mod tests {
         assert_eq!(Spread::of(vec![7]), Some(Spread { p50: 7, p99: 7, max: 7 }));
         assert_eq!(Spread::of(vec![4, 1, 3, 2]), Some(Spread { p50: 2, p99: 4, max: 4 }));
         assert_eq!(Spread::of((1..=200).collect()), Some(Spread { p50: 100, p99: 198, max: 200 }));
-    }
-
-    #[test]
-    fn wait_statuses() {
-        assert_eq!(ExitBlock::of(3 << 8), ExitBlock::Code(3));
-        assert_eq!(ExitBlock::of(9), ExitBlock::Signal("SIGKILL".into()));
-        assert_eq!(ExitBlock::of(11 | 0x80), ExitBlock::Signal("SIGSEGV".into()));
-        assert_eq!(ExitBlock::of(34), ExitBlock::Signal("SIG34".into()));
     }
 
     #[test]

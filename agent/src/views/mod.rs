@@ -26,6 +26,7 @@ pub mod query;
 pub mod sched;
 pub mod sched_heatmap;
 pub mod storms;
+pub mod top;
 mod waits;
 
 use crate::fold::Snapshot;
@@ -88,6 +89,7 @@ pub const VIEWS: &[&View] = &[
     &cni::SANDBOX_VIEW,
     &processes::VIEW,
     &netlink::VIEW,
+    &top::VIEW,
     &sched::VIEW,
     &sched_heatmap::VIEW,
     &probes::VIEW,
