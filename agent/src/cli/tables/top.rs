@@ -7,7 +7,7 @@ use crate::findings::human::{count, duration, many, percent};
 pub(super) fn lines(answer: &Fields<'_>, width: usize) -> Vec<String> {
     let cpus = answer.whole("cpus");
     let window_s = answer.at("window").number("covered_seconds");
-    let all_ns = (window_s * 1e9) as u64 * cpus;
+    let all_ns = ((window_s * 1e9) as u64).saturating_mul(cpus);
     let mut lines = vec![format!(
         "{}: {} busy for {}; {} owners, {} processes",
         super::window(answer),
