@@ -1,12 +1,13 @@
 //! The agent: what attaches, the thread that runs the live loop, and how both end. In: [`Options`]. Out: a
 //! running [`Agent`] whose [`Hub`] answers.
 
-use crate::attach::{self, error::AttachError, error::AttachErrorKind, verdict::Verdict};
+use crate::attach::{self, Hooks, error::AttachError, error::AttachErrorKind, verdict::Verdict};
 use crate::capture::facts::{cgroups::Layout, cgroups::Wanted, clock, node, proc, quota::Quotas};
 use crate::capture::live::{LiveSource, Parts};
 use crate::capture::queues::QueueReader;
 use crate::capture::recent::Bounds;
 use crate::capture::redact::ArgvMode;
+use crate::capture::wakes::WakeReader;
 use crate::capture::{CaptureError, tape};
 use crate::decode::fact::{self, Fact};
 use crate::failure::Failure;
@@ -101,9 +102,10 @@ pub fn start(options: Options) -> Result<Agent, Failure> {
     let hub = Arc::new(Hub::new(options.bounds));
     let stop = Arc::new(AtomicBool::new(false));
     let thread = {
-        let (hub, stop, hooks) = (Arc::clone(&hub), Arc::clone(&stop), attached.hooks);
+        let (hub, stop, mut hooks) = (Arc::clone(&hub), Arc::clone(&stop), attached.hooks);
+        let mut wakes = WakeReader::new(attached.wakes);
         std::thread::Builder::new().name("slowpod-live".into()).spawn(move || {
-            let ended = run(&hub, &mut source, tape, &stop);
+            let ended = run(&hub, &mut source, (&mut wakes, &mut hooks), tape, &stop);
             drop(hooks);
             ended
         })?
@@ -167,6 +169,7 @@ impl Drop for Agent {
 fn run(
     hub: &Hub,
     source: &mut LiveSource,
+    (wakes, hooks): (&mut WakeReader, &mut Hooks),
     mut tape: Option<tape::Writer<BufWriter<File>>>,
     stop: &AtomicBool,
 ) -> Result<(), CaptureError> {
@@ -177,6 +180,7 @@ fn run(
     loop {
         let last = stop.load(Ordering::Relaxed);
         source.listen(hub.demand().hz());
+        wakes.turn(clock::ktime_ns(), hub.demand(), hooks, |record| source.enter_record(record));
         batch.clear();
         let until_ns = if last { source.finish(&mut batch) } else { source.read(&mut batch)? };
         if let Some(tape) = &mut tape {

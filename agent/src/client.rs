@@ -8,7 +8,7 @@ use std::time::Duration;
 /// Longest wait for a connection: the agent is on this machine or behind a port-forward.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
 /// Longest wait for a whole answer: a full queue of the longest windows.
-const ANSWER_MAX: Duration = Duration::from_secs(60);
+pub const ANSWER_MAX: Duration = Duration::from_secs(60);
 /// Longest answer taken: the largest limit of rows, several times over.
 const ANSWER_BYTES_MAX: u64 = 256 << 20;
 

@@ -35,6 +35,8 @@
 //! waits kube 200 5ms cpu=1s preempted=20     kube's threads waited 200 times for 5 ms each; also: blocked=
 //!                       from=0s (since when it is counted; else one second). Also of cpu:0, short:5 (a cgroup), kernel
 //! pushed 5 9 300ms      threads of cgroup 5 waited that long while 9 ran; also: nobody, untold; stretches=
+//! wakes kube web 10 5ms    kube woke web's threads ten times, each after a block of 5 ms; also: timer, device, softirq,
+//!                       idle, network kube
 //! stack 9 kube 0x1 0x2  a user stack, innermost frame first; also kernel
 //! sample kube on_cpu 40ms count=4 stack=9 kstack=10     what a thread did in the last second
 //! sample kube off_cpu 1.5s cause=file_lock thread=worker tid=7   also: goes_on preempted

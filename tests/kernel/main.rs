@@ -18,4 +18,5 @@ mod splits;
 mod storms;
 mod symbols;
 mod top;
+mod wakers;
 mod witnesses;

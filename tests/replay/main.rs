@@ -16,6 +16,7 @@ mod same;
 mod sched;
 mod storm;
 mod top;
+mod wakers;
 mod windows;
 
 use serde_json::Value;

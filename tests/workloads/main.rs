@@ -6,6 +6,7 @@
 
 mod args;
 mod argv;
+mod baton;
 mod cgroup;
 mod exec_kinds;
 mod lineage;
@@ -74,6 +75,7 @@ const SCENARIOS: &[Scenario] = &[
     Scenario { name: "shares", options: profile::SHARES_OPTIONS, prepare: profile::prepare_shares },
     Scenario { name: "deep", options: profile::DEEP_OPTIONS, prepare: profile::prepare_deep },
     Scenario { name: "crowd", options: profile::CROWD_OPTIONS, prepare: profile::prepare_crowd },
+    Scenario { name: "baton", options: baton::OPTIONS, prepare: baton::prepare },
     Scenario { name: "cgroup-churn", options: cgroup::OPTIONS, prepare: cgroup::prepare },
     Scenario { name: "netlink-storm", options: netlink::OPTIONS, prepare: netlink::prepare },
 ];

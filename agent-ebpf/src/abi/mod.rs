@@ -21,6 +21,7 @@ pub mod split;
 pub mod stack;
 pub mod threads;
 pub mod wait;
+pub mod wakes;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -93,13 +94,15 @@ pub enum Kind {
     Wait = 16,
     /// A CNI plugin wrote to its standard output or error: [`output::Output`], then bytes.
     Output = 17,
+    /// Who woke whom, counted in the kernel while a client asks: [`wakes::Wakes`].
+    Wakes = 18,
     /// A fact from outside the kernel's rings (start-up scan, clocks, losses, verdicts): JSON bytes.
     Fact = 64,
 }
 
 impl Kind {
     /// All kinds, in numeric order.
-    pub const ALL: [Kind; 18] = [
+    pub const ALL: [Kind; 19] = [
         Kind::Spawn,
         Kind::Exec,
         Kind::ExecFail,
@@ -117,6 +120,7 @@ impl Kind {
         Kind::Pushed,
         Kind::Wait,
         Kind::Output,
+        Kind::Wakes,
         Kind::Fact,
     ];
     /// Slots in per-kind counter arrays: one more than the largest kind that the kernel submits.
@@ -147,6 +151,7 @@ impl Kind {
             Kind::Pushed => "pushed",
             Kind::Wait => "wait",
             Kind::Output => "output",
+            Kind::Wakes => "wakes",
             Kind::Fact => "fact",
         }
     }
@@ -180,6 +185,7 @@ pub const CONTRACT: u64 = {
         size_of::<queue::Pushed>(),
         size_of::<wait::Wait>(),
         size_of::<output::Output>(),
+        size_of::<wakes::Wakes>(),
         split::CAUSES,
     ];
     let mut hash = crate::rules::hash::step(crate::rules::hash::START, REVISION);
@@ -191,7 +197,7 @@ pub const CONTRACT: u64 = {
     hash
 };
 /// To be raised whenever a field of a record changes its meaning or its place.
-pub const REVISION: u64 = 13;
+pub const REVISION: u64 = 14;
 
 /// Per-kind counters the kernel keeps beside its rings. `seen = submitted + dropped + counted` always holds,
 /// which tests use as their oracle.
@@ -235,11 +241,13 @@ pub enum Miss {
     PushedTableFull = 9,
     /// No room to remember what a thread waits for.
     WaitTableFull = 10,
+    /// No row for who woke whom.
+    WakeTableFull = 11,
 }
 
 impl Miss {
     /// All reasons, in numeric order.
-    pub const ALL: [Miss; 11] = [
+    pub const ALL: [Miss; 12] = [
         Miss::TaskTableFull,
         Miss::ProcessTableFull,
         Miss::StackTableFull,
@@ -251,6 +259,7 @@ impl Miss {
         Miss::QueueTableFull,
         Miss::PushedTableFull,
         Miss::WaitTableFull,
+        Miss::WakeTableFull,
     ];
     /// Slots in the `MISSES` array.
     pub const SLOTS: usize = 16;
@@ -269,6 +278,7 @@ impl Miss {
             Miss::QueueTableFull => "queue_table_full",
             Miss::PushedTableFull => "pushed_table_full",
             Miss::WaitTableFull => "wait_table_full",
+            Miss::WakeTableFull => "wake_table_full",
         }
     }
 }

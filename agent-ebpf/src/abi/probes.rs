@@ -303,3 +303,18 @@ pub const PROBES: &[Probe] = &[
         }],
     },
 ];
+
+/// What is hooked only while a client asks who woke whom. Ends of interrupts before their beginnings.
+pub const WAKES: Rung = Rung {
+    name: "sched_waking and interrupts",
+    programs: &[
+        maybe("timer_ends", Hook::TpBtf("local_timer_exit")),
+        program("device_ends", Hook::TpBtf("irq_handler_exit")),
+        program("softirq_ends", Hook::TpBtf("softirq_exit")),
+        maybe("timer_begins", Hook::TpBtf("local_timer_entry")),
+        program("device_begins", Hook::TpBtf("irq_handler_entry")),
+        program("softirq_begins", Hook::TpBtf("softirq_entry")),
+        program("sched_waking", Hook::TpBtf("sched_waking")),
+    ],
+    fields: &["OFF_TASK_PID", "OFF_TASK_TGID"],
+};

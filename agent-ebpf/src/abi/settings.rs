@@ -39,6 +39,8 @@ pub const LONG_BLOCK_NS: u64 = 1_000_000_000;
 pub const STRETCHES: usize = 16;
 /// (who waited, who ran) rows.
 pub const PUSHED_ROWS_MAX: u32 = 4_096;
+/// (who woke, who was woken) rows, counted while a client asks: every pair of a node's busy processes.
+pub const WAKE_ROWS_MAX: u32 = 8_192;
 /// Threads of CNI calls, and others that wait for a file lock, whose waits are followed at once: a hundred calls of
 /// Go plugins and their IPAM. Each takes some 600 bytes.
 pub const WAITERS_MAX: u32 = 2_048;

@@ -31,3 +31,4 @@ mod text;
 mod thing;
 mod threads;
 mod wait;
+mod wakes;

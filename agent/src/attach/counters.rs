@@ -98,7 +98,7 @@ impl Counters {
         let mut counts = Counts::default();
         for kind in Kind::ALL {
             // Facts and rows of counts are made by the agent.
-            if matches!(kind, Kind::Flood | Kind::RunQueue | Kind::Pushed | Kind::Fact) {
+            if matches!(kind, Kind::Flood | Kind::RunQueue | Kind::Pushed | Kind::Wakes | Kind::Fact) {
                 continue;
             }
             let mut sum = Tally::default();

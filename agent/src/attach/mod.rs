@@ -15,6 +15,7 @@ pub mod sampler;
 mod syscalls;
 pub mod threads;
 pub mod verdict;
+pub mod wakes;
 
 use crate::capture::facts::cgroups::Layout;
 use crate::capture::ring::Rings;
@@ -38,6 +39,7 @@ use slowpod_ebpf::abi::{
 use std::{fs, io, thread};
 use threads::Threads;
 use verdict::{Failure, Try, Verdict};
+use wakes::WakeCounts;
 
 /// The kernel object, as `cargo xtask ebpf` built it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../agent-ebpf/built/slowpod.bpf.o");
@@ -111,6 +113,8 @@ pub struct Attached {
     pub early: Early,
     /// How closely the programs look.
     pub sampler: Sampler,
+    /// Who wakes whom.
+    pub wakes: WakeCounts,
     /// Keeps the programs hooked.
     pub hooks: Hooks,
 }
@@ -159,6 +163,7 @@ pub fn attach(options: &Options) -> Result<Attached, AttachError> {
     let counter_error = |error: CountersError| AttachError::Object { detail: error.to_string(), errno: None };
     let queues = Queues::take(&mut ebpf).map_err(counter_error)?;
     let early = Early::take(&mut ebpf).map_err(counter_error)?;
+    let wakes = WakeCounts::take(&mut ebpf, &offsets).map_err(counter_error)?;
     let sampler = Sampler::take(&mut ebpf).map_err(|error| object_error(&error.into()))?;
     let mut ladder =
         Ladder { ebpf, kernel_types, offsets: &offsets, options, tracefs: TraceFs::ensure(), sampler };
@@ -189,6 +194,7 @@ pub fn attach(options: &Options) -> Result<Attached, AttachError> {
         sampler,
         queues,
         early,
+        wakes,
         hooks: Hooks { programs: ebpf },
     })
 }

@@ -1,6 +1,9 @@
 //! The slots of all threads, read from the kernel's memory without a call. In: the maps. Out: copies of rows.
 
-use aya::{Ebpf, maps::Map};
+use aya::{
+    Ebpf,
+    maps::{Map, MapData},
+};
 use slowpod_ebpf::abi::threads::{Owner, SLOTS, Slot};
 use std::io;
 use std::marker::PhantomData;
@@ -38,6 +41,8 @@ impl Threads {
 #[derive(Debug)]
 struct Mapped<T> {
     words: NonNull<AtomicU64>,
+    /// Held open for programs that are loaded later.
+    _map: MapData,
     values: PhantomData<T>,
 }
 
@@ -56,7 +61,7 @@ impl<T: FromBytes + IntoBytes + KnownLayout + Immutable> Mapped<T> {
             libc::mmap(std::ptr::null_mut(), Self::BYTES, libc::PROT_READ, libc::MAP_SHARED, fd, 0)
         };
         match NonNull::new(at.cast()) {
-            Some(words) if at != libc::MAP_FAILED => Ok(Mapped { words, values: PhantomData }),
+            Some(words) if at != libc::MAP_FAILED => Ok(Mapped { words, _map: map, values: PhantomData }),
             _ => Err(format!("array {name} cannot be mapped: {}", io::Error::last_os_error())),
         }
     }

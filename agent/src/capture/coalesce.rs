@@ -73,6 +73,7 @@ pub fn coalesce(batch: &mut Vec<u8>) -> u64 {
                 | Kind::Pushed
                 | Kind::Wait
                 | Kind::Output
+                | Kind::Wakes
                 | Kind::Fact,
             )
             | None => {}

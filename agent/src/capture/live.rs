@@ -117,6 +117,11 @@ impl LiveSource {
         facts.into_iter().for_each(|fact| self.enter(now_ns, &fact));
     }
 
+    /// Enters a record that was made outside.
+    pub fn enter_record(&mut self, record: &[u8]) {
+        self.intake.garbled += u64::from(!self.order.push(record));
+    }
+
     /// Scans `/proc` and the cgroups into records. To be called once, when everything is attached.
     ///
     /// # Errors

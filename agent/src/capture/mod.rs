@@ -13,6 +13,7 @@ pub mod ring;
 pub mod samples;
 pub mod symbols;
 pub mod tape;
+pub mod wakes;
 
 use crate::decode::Stack;
 pub use crate::decode::fact::Capture;

@@ -59,6 +59,8 @@ pub enum Verb {
     Netlink(show::Args),
     /// Ask a running agent how long threads wait for a CPU, and who runs instead.
     Sched(show::Args),
+    /// Ask a running agent who wakes whom, in what chains; it looks while you wait.
+    Wakers(show::Args),
     /// Ask a running agent, again and again, who takes the CPUs, waits for them, blocks, and makes children.
     Top(top::Args),
     /// Try every probe on this kernel and say how each fares, without starting the agent.
@@ -90,6 +92,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Processes(args) => show::run("processes", args),
         Verb::Netlink(args) => show::run("netlink", args),
         Verb::Sched(args) => show::run("sched", args),
+        Verb::Wakers(args) => show::run("wakers", args),
         Verb::Top(args) => top::run(args),
         Verb::Probes(args) => probes::run(args),
         Verb::Flux(args) => flux::run(*args),

@@ -1,4 +1,4 @@
-//! `storms`, `findings`, `cni`, `pods`, `pod`, `processes`, `netlink`, `sched`: ask a running agent, print a table or JSON.
+//! `storms`, `findings`, `cni`, `pods`, `pod`, `processes`, `netlink`, `sched`, `wakers`: ask a running agent, print a table or JSON.
 
 use super::filters::Filters;
 use super::options::{self, Format};
@@ -17,15 +17,9 @@ pub struct Args {
     /// Where the agent listens.
     #[arg(long, default_value = "127.0.0.1:6060", value_name = "ADDR")]
     listen: String,
-    /// Length of the window: 30, 1.5, 500ms, 5m.
-    #[arg(
-        short = 'd',
-        long = "duration",
-        visible_alias = "seconds",
-        default_value = "60",
-        value_name = "SPAN"
-    )]
-    duration: String,
+    /// Length of the window: 30, 1.5, 500ms, 5m (default: 60 s; of what is looked at only when asked, 5 s).
+    #[arg(short = 'd', long = "duration", visible_alias = "seconds", value_name = "SPAN")]
+    duration: Option<String>,
     /// How long ago the window began (look-back).
     #[arg(long, value_name = "SPAN")]
     ago: Option<String>,
@@ -91,8 +85,12 @@ pub fn pod(args: Pod) -> Result<(), Failure> {
 /// Asks for the view of this name, with parameters of its own.
 fn ask(view: &'static str, own: &[(&str, &str)], args: Args) -> Result<(), Failure> {
     let path = args.path(views::named(view).expect("a verb asks for a view that there is"), own);
+    // The answer may come when the window is over.
+    let window = args.duration.as_deref().and_then(|text| options::duration(text).ok());
+    let longest = client::ANSWER_MAX + window.unwrap_or_default();
     loop {
-        let body = client::get(&args.listen, &path).map_err(|error| Failure::Failed(error.to_string()))?;
+        let body = client::get_within(&args.listen, &path, longest)
+            .map_err(|error| Failure::Failed(error.to_string()))?;
         let text = tables::text(view, body, args.output)?;
         if args.watch && std::io::stdout().is_terminal() && args.output == Format::Table {
             options::print(b"\x1b[H\x1b[2J")?;
@@ -107,7 +105,7 @@ fn ask(view: &'static str, own: &[(&str, &str)], args: Args) -> Result<(), Failu
 impl Args {
     fn path(&self, view: &View, own: &[(&str, &str)]) -> String {
         let more = [
-            ("seconds", Some(self.duration.clone())),
+            ("seconds", self.duration.clone()),
             ("ago", self.ago.clone()),
             ("limit", self.limit.map(|limit| limit.to_string())),
         ];

@@ -17,6 +17,7 @@ mod processes;
 mod sched;
 mod storms;
 mod top;
+mod wakers;
 
 use super::Failure;
 use super::options::{self, Format};
@@ -61,6 +62,7 @@ pub fn render(view: &str, body: &[u8], width: usize) -> Result<String, serde_jso
         "sched" => sched::lines(&answer, width),
         "storms" => storms::lines(&answer, width),
         "top" => top::lines(&answer, width),
+        "wakers" => wakers::lines(&answer, width),
         _ => return Ok(String::from_utf8_lossy(body).into_owned()),
     };
     let mut text = String::new();

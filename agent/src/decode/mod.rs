@@ -18,6 +18,7 @@ pub mod raw_text;
 mod reap;
 pub mod sample;
 mod wait;
+mod wakes;
 
 use slowpod_ebpf::abi::{
     self, Header, Kind, cgroup::CgroupMove, exit::Exit, flood::Flood, netlink::NetlinkError,
@@ -32,6 +33,7 @@ pub use fact::Fact;
 pub use output::Output;
 pub use queue::RunQueue;
 pub use sample::Sample;
+pub use wakes::Wakes;
 
 /// Everything that can have happened. Closed: every stage matches it whole.
 #[derive(Debug)]
@@ -70,6 +72,8 @@ pub enum Event<'a> {
     Wait(Box<Wait>),
     /// A CNI plugin wrote to its standard output or error.
     Output(Box<Output>),
+    /// Who woke whom.
+    Wakes(Box<Wakes>),
     /// A fact from outside the kernel.
     Fact(Box<Fact>),
 }
@@ -152,6 +156,7 @@ pub fn event(bytes: &[u8]) -> Result<(Header, Event<'_>), Garbled> {
         Kind::Pushed => Event::Pushed(queue::pushed(bytes)?),
         Kind::Wait => Event::Wait(Box::new(wait::wait(bytes)?)),
         Kind::Output => Event::Output(Box::new(output::output(bytes)?)),
+        Kind::Wakes => Event::Wakes(Box::new(wakes::wakes(bytes)?)),
         Kind::Fact => {
             Event::Fact(Box::new(fact::decode(bytes).map_err(|error| Garbled::Fact(error.to_string()))?))
         }

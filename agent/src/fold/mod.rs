@@ -28,6 +28,7 @@ pub mod totals;
 mod uncollected;
 pub mod union;
 pub mod waits;
+pub mod wakes;
 
 use crate::decode::{Event, Fact, Garbled};
 use crate::enrich::{
@@ -188,6 +189,8 @@ pub struct State {
     pub profile: profile::Profile,
     /// Run queues, in the window.
     pub sched: sched::Sched,
+    /// Who woke whom, in the window.
+    pub wakes: wakes::Wakes,
     /// Names for their frames.
     pub symbols: Symbols,
     /// Sums since the start, for metrics.
@@ -228,6 +231,7 @@ impl State {
             stacks: Stacks::new(limits.stacks_max),
             profile: profile::Profile::new(limits.profile_rows_max),
             sched: sched::Sched::new(limits.sched_cells_max),
+            wakes: wakes::Wakes::default(),
             symbols: Symbols::default(),
             totals: Totals::default(),
             loss: Loss::default(),
@@ -284,6 +288,7 @@ impl State {
             Event::Pushed(pushed) => self.pushed(&pushed),
             Event::Wait(wait) => self.wait(&wait),
             Event::Output(output) => self.cni_said(&output),
+            Event::Wakes(wakes) => self.wakes(&wakes),
             Event::Fact(fact) => self.fact(now_ns, *fact),
         }
     }
@@ -305,6 +310,7 @@ impl State {
             cni,
             pods,
             locks,
+            wakes,
             ..
         } = &mut self;
         for (_, daemon) in daemons.iter_mut() {
@@ -325,6 +331,7 @@ impl State {
         loss.evict("cni_sandboxes", cni.sandboxes.evicted);
         loss.evict("pods", pods.evicted);
         loss.evict("lock_waits", locks.evicted);
+        loss.evict("wakes", wakes.evicted);
         let until_ns = until_ns.min(self.window.until_ns);
         Snapshot { window: Window { until_ns, ..self.window }, state: self }
     }

@@ -69,7 +69,8 @@ impl Retell {
                     | Kind::RunQueue
                     | Kind::Pushed
                     | Kind::Wait
-                    | Kind::Output,
+                    | Kind::Output
+                    | Kind::Wakes,
                 )
                 | None => {}
             }

@@ -28,6 +28,7 @@ pub mod sched_heatmap;
 pub mod storms;
 pub mod top;
 mod waits;
+pub mod wakers;
 
 use crate::fold::Snapshot;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -92,8 +93,13 @@ pub const VIEWS: &[&View] = &[
     &top::VIEW,
     &sched::VIEW,
     &sched_heatmap::VIEW,
+    &wakers::VIEW,
     &probes::VIEW,
 ];
+
+/// Views of what is looked at only while somebody asks: without `ago` their window begins when they are asked, and the answer
+/// comes when it is over.
+pub const ON_DEMAND: &[&View] = &[&wakers::VIEW];
 
 /// The view with this name.
 pub fn named(name: &str) -> Option<&'static View> {

@@ -8,6 +8,7 @@ mod answers;
 mod connections;
 mod guard;
 mod listen;
+mod on_demand;
 mod own;
 mod own_cost;
 mod page;

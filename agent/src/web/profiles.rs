@@ -174,7 +174,10 @@ async fn take(
         return Ok(Bytes::new());
     }
     let window = match length_ns {
-        Some(length_ns) => Some(lasting(shared, length_ns, kind.sampled.then(|| params::hz(&query))).await),
+        Some(length_ns) => {
+            let hz = kind.sampled.then(|| params::hz(&query));
+            Some(lasting(shared, length_ns, hz.map(|hz| shared.site.hub.demand().wish(hz))).await)
+        }
         None => None,
     };
     let name = format!("{name} {}", kind.name);
@@ -185,9 +188,8 @@ async fn take(
     shared.answers.profile(place, name, query, make).await
 }
 
-/// A window that begins now, once it is over and its records are in. With `hz` samples are taken as often meanwhile.
-async fn lasting(shared: &Shared, length_ns: u64, hz: Option<u32>) -> Window {
-    let _wish = hz.map(|hz| shared.site.hub.demand().wish(hz));
+/// A window that begins now, once it is over and its records are in. The wish is held until then.
+pub(super) async fn lasting(shared: &Shared, length_ns: u64, _wish: impl Sized) -> Window {
     let from_ns = (shared.site.now_ns)();
     let until_ns = from_ns.saturating_add(length_ns);
     tokio::time::sleep(Duration::from_nanos(length_ns)).await;
@@ -206,6 +208,6 @@ fn parse(raw: &str, own: &[Param]) -> Result<Query, Refusal> {
 }
 
 /// Whether a query's window begins when it is asked.
-fn is_live(query: &Query) -> bool {
+pub(super) fn is_live(query: &Query) -> bool {
     query.seconds_ns.is_some() && query.ago_ns.is_none()
 }

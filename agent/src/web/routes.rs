@@ -4,12 +4,12 @@ use super::answers::Answers;
 use super::guard::{AllowedHosts, guard, shown_host};
 use super::own_cost::own_cost;
 use super::refusal::Refusal;
-use super::{Site, own, page, profiles};
-use crate::views::{JSON, Param, Query, QueryError, View, health, metrics, openapi, query};
+use super::{Site, on_demand, own, page, profiles};
+use crate::views::{JSON, ON_DEMAND, Param, Query, QueryError, View, health, metrics, openapi, query};
 use axum::Router;
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, RawQuery, State};
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -71,19 +71,30 @@ pub fn router(site: Site) -> Router {
     }
     for view in views {
         let give = async |State(shared): State<Arc<Shared>>,
+                          method: Method,
                           in_path: Result<RawPathParams, RawPathParamsRejection>,
                           RawQuery(raw): RawQuery| {
             let in_path = in_path.map_err(|error| Refusal::new(error.status(), error.body_text()))?;
-            view_page(&shared, view, &in_path.iter().collect::<Vec<_>>(), &raw.unwrap_or_default()).await
+            let in_path: Vec<_> = in_path.iter().collect();
+            view_page(&shared, view, &method, &in_path, &raw.unwrap_or_default()).await
         };
         router = router.route(view.path, get(give));
     }
     router.fallback(unknown).with_state(shared).layer(middleware::from_fn_with_state(allowed, guard))
 }
 
-async fn view_page(shared: &Shared, view: &'static View, in_path: &[(&str, &str)], raw: &str) -> Answer {
+async fn view_page(
+    shared: &Shared,
+    view: &'static View,
+    method: &Method,
+    in_path: &[(&str, &str)],
+    raw: &str,
+) -> Answer {
     let query = Query::parse_at(in_path, raw, view.params).map_err(|error| bad_query(&error, view.params))?;
     shared.ready()?;
+    if query.ago_ns.is_none() && ON_DEMAND.iter().any(|on_demand| on_demand.name == view.name) {
+        return Ok(body(view.content_type, on_demand::answer(shared, view, query, method).await?));
+    }
     Ok(body(view.content_type, shared.answers.of(view, query).await?))
 }
 

@@ -6,6 +6,7 @@ use super::words::Words;
 use slowpod_ebpf::abi::queue::{
     KERNEL_THREADS, NO_CPU, Pushed, PushedCount, PushedKey, QueueKey, RAN_NOBODY, RAN_UNKNOWN, RunQueue,
 };
+use slowpod_ebpf::abi::wakes::{Context, WakeCount, WakeKey, Wakes};
 use slowpod_ebpf::abi::{Kind, Task};
 use slowpod_ebpf::rules::wait;
 use zerocopy::IntoBytes;
@@ -14,6 +15,29 @@ use zerocopy::IntoBytes;
 const COUNTED_NS: u64 = 1_000_000_000;
 
 impl Cast {
+    pub(super) fn wakes(&mut self, words: &mut Words, now_ns: u64) -> Result<Vec<u8>, String> {
+        let context = match words.first().unwrap_or_default() {
+            "timer" => Context::Timer,
+            "device" => Context::Device,
+            "softirq" => Context::Softirq,
+            "idle" => Context::Idle,
+            "network" => Context::Network,
+            _ => Context::Thread,
+        };
+        if context != Context::Thread {
+            words.next();
+        }
+        let waker = match context {
+            Context::Thread | Context::Network => Task { tid: 0, ..self.life(words)?.task },
+            Context::Timer | Context::Device | Context::Softirq | Context::Idle => Task::default(),
+        };
+        let woken = Task { tid: 0, ..self.life(words)?.task };
+        let wakes = words.number()?;
+        let key = WakeKey { waker, woken, context: context as u32, reserved: 0 };
+        let count = WakeCount { wakes, blocked_ns: wakes * words.time()? };
+        Ok(bytes(Wakes { header: header(Kind::Wakes, now_ns), key, count }))
+    }
+
     pub(super) fn waits(&mut self, words: &mut Words, now_ns: u64) -> Result<Vec<u8>, String> {
         let (key, cpu) = match words.first().and_then(|who| who.split_once(':')) {
             None if words.first() == Some("kernel") => {

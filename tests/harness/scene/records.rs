@@ -65,6 +65,7 @@ impl Cast {
             "stack" => self.stack(words, now_ns),
             "waits" => self.waits(words, now_ns),
             "pushed" => queues::pushed(words, now_ns),
+            "wakes" => self.wakes(words, now_ns),
             "sample" => self.sample(words, now_ns),
             "fact" => {
                 let json = words.bytes("JSON")?;

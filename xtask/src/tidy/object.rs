@@ -4,7 +4,7 @@
 use super::Finding;
 use super::tree::{OBJECT, Tree};
 use object::{Object, ObjectSymbol};
-use slowpod_ebpf::abi::{offsets::OFFSETS, probes::PROBES};
+use slowpod_ebpf::abi::{offsets::OFFSETS, probes::PROBES, probes::WAKES};
 use std::collections::BTreeSet;
 
 /// Breaks of: what PROBES and OFFSETS name exists in the committed kernel object.
@@ -23,7 +23,8 @@ pub(super) fn has_what_is_named(tree: &Tree) -> Vec<Finding> {
 /// Programs that the table of probes names, and globals that the table of offsets names.
 fn named() -> BTreeSet<(&'static str, &'static str)> {
     let rungs = PROBES.iter().flat_map(|probe| probe.rungs);
-    let programs = rungs.flat_map(|rung| rung.programs).map(|program| ("program", program.name));
+    let programs =
+        rungs.chain([&WAKES]).flat_map(|rung| rung.programs).map(|program| ("program", program.name));
     programs.chain(OFFSETS.iter().map(|offset| ("global", offset.global))).collect()
 }
 
