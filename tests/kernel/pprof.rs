@@ -208,11 +208,11 @@ fn a_stripped_daemons_storm_stands_on_its_own_functions() {
     let folded = folded(&agent, pid, from_ns, end_ns);
     let total_ns = sum(&folded, &[]);
     let busy_ns = resync.number("/exec_busy_ns");
-    // The daemon's clock runs until it has collected the child, ours until the child's end: on a busy machine the daemon
-    // waits for a CPU in between, by the kernel's own account of it no longer than so.
+    // The daemon's clock also runs before its clone calls and after its waits, and where it waits for a CPU there no hook
+    // sees for what.
     let told = format!("{total_ns} ns; the daemon has {busy_ns} ns, and waited {waited_ns} ns\n{folded}");
     assert!(total_ns <= busy_ns + busy_ns / 20, "{told}");
-    assert!(total_ns + waited_ns + busy_ns / 20 >= busy_ns, "{told}");
+    assert!(total_ns + waited_ns / 10 + busy_ns / 20 >= busy_ns, "{told}");
     eprintln!("exec {total_ns} ns, daemon {busy_ns} ns, waited {waited_ns} ns");
     let added_ns = sum(&folded, &["main.(*proxy).syncIPSets", "main.(*proxy).runIPSetAdd", ";ipset add;"]);
     assert_eq!(added_ns, sum(&folded, &[";ipset add;"]), "some are spawned from elsewhere\n{folded}");

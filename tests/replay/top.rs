@@ -32,7 +32,7 @@ fn children_cost_who_spawned_them() {
     assert_eq!(first["process"]["comm"], "proxy");
     assert_eq!(first["spawns"], 50);
     assert_eq!(first["spawn_cost_ns"], 50 * 10 * MS, "from the clone call to the program");
-    assert_eq!(first["children_ns"], 50 * 30 * MS);
+    assert_eq!(first["children_ns"], 50 * 30 * MS + 50 * MS / 10, "until they are collected");
     assert_eq!(first["children_on_cpu_ns"], 50 * 15 * MS);
 }
 

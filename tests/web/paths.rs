@@ -1,14 +1,18 @@
 //! Every path gives what it says, with the headers that all carry.
 
 use super::*;
-use slowpod::views::VIEWS;
+use slowpod::demand::Watch;
+use slowpod::views::{ON_DEMAND, VIEWS};
 use slowpod::web::FIXED;
 
 #[tokio::test]
 async fn every_path_answers_with_the_common_headers() {
     let router = web::router(site(VIEWS, b"kube-router"));
     for path in VIEWS.iter().map(|view| view.path).chain(FIXED.iter().map(|(path, _)| *path)) {
-        let got = send(&router, ask(path)).await;
+        // Nobody looks here, so what is looked at on demand can only be looked back at.
+        let on_demand = ON_DEMAND.iter().any(|view| view.path == path);
+        let question = if on_demand { format!("{path}?ago=1m") } else { path.to_owned() };
+        let got = send(&router, ask(&question)).await;
         assert_eq!(got.status, StatusCode::OK, "{path}: {}", got.body);
         assert!(!got.body.is_empty(), "{path}");
         assert_eq!(got.header("x-content-type-options"), "nosniff", "{path}");
@@ -19,6 +23,32 @@ async fn every_path_answers_with_the_common_headers() {
         assert_eq!(html, ["/", "/debug/pprof/"].contains(&path), "{path}");
         assert_eq!(html, got.header("content-security-policy").starts_with("default-src 'self'"), "{path}");
     }
+}
+
+#[tokio::test]
+async fn what_is_looked_at_on_demand_is_wished_for_while_its_window_lasts() {
+    let site = site(VIEWS, b"kube-router");
+    let demand = Arc::clone(site.hub.demand());
+    let router = web::router(site);
+    let asking = tokio::spawn({
+        let router = router.clone();
+        async move { send(&router, ask("/api/v1/sched/wakers?seconds=0.1")).await }
+    });
+    while !demand.wants_wakes() {
+        tokio::task::yield_now().await;
+    }
+    demand.wakes_are(Watch::On);
+    assert_eq!(asking.await.unwrap().status, StatusCode::OK);
+    assert!(!demand.wants_wakes() && demand.wakes_end(), "the wish ended with the answer");
+    let asking = tokio::spawn(async move { send(&router, ask("/api/v1/sched/wakers?seconds=5")).await });
+    while !demand.wants_wakes() {
+        tokio::task::yield_now().await;
+    }
+    demand.wakes_are(Watch::Refused("this kernel has no such hook".into()));
+    let got = asking.await.unwrap();
+    assert_eq!(got.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(got.body.contains("this kernel has no such hook"), "{}", got.body);
+    assert!(!demand.wants_wakes());
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ pub mod cni;
 pub mod identity;
 pub mod pod_names;
 pub mod processes;
+pub mod roots;
 pub mod runtime;
 pub mod symbols;
 pub mod text;

@@ -3,7 +3,7 @@
 //! Places are shared between the stacks that go through them, so a place that is forgotten here lives on in its
 //! stacks.
 
-use super::text;
+use super::{roots, text};
 use crate::decode::fact::symbols as fact;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -152,6 +152,13 @@ impl Symbols {
             Known::Places(places) => Some(places.iter().flat_map(|place| &place.frames)),
             Known::ProcessGone => None,
         }
+    }
+
+    /// Whether a user stack goes back to where its thread began, as far as one can tell; true also while it has no names.
+    pub fn is_whole(&self, stack: u64) -> bool {
+        let Some(Known::Places(places)) = self.stacks.get(&stack) else { return true };
+        let outermost = places.last().and_then(|place| place.frames.last());
+        outermost.is_none_or(|frame| roots::is_whole(frame, places.len()))
     }
 
     /// Frames of a stack that have no name, and all its frames.

@@ -225,6 +225,7 @@ impl State {
                 if let Some(daemon) = self.daemons.get_mut(&child.daemon) {
                     daemon.series.reap(&child.timing, &child.class, child.ended_ns, reap);
                 }
+                self.spawned_collected(&child, reap);
             }
             // Whether or not the exit still comes, the child is dead and holds its loop no longer.
             Collected::Early(id) => {
@@ -327,9 +328,12 @@ impl State {
         if let Some(stats) = daemon.series.exit(id, &child.timing, class, exit) {
             child.add_to(stats);
         }
-        let inner = self.processes.get(id).map_or(exit.task.tgid, |p| p.inner_pid);
+        let process = self.processes.get(id);
+        let inner = process.map_or(exit.task.tgid, |process| process.inner_pid);
+        let spawner = process.and_then(|process| process.spawner);
         let pids = (exit.spawner.tgid, inner);
-        let ended = EndedChild { timing: child.timing, daemon: key.clone(), class: class.clone(), ended_ns };
+        let (timing, daemon_key, own_class) = (child.timing, key.clone(), class.clone());
+        let ended = EndedChild { timing, spawner, daemon: daemon_key, class: own_class, ended_ns };
         if let Some(reap) = self.uncollected.ended(pids, ended) {
             daemon.series.reap(&child.timing, class, ended_ns, &reap);
         }

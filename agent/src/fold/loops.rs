@@ -62,7 +62,7 @@ impl Waits {
 
 /// From when on the collector of a child that ended at `ended_ns` had nothing to do but to collect it. What it did
 /// of its own may lie before the end or after it: it is taken for later, so that no work is called waiting.
-fn waiting_from_ns(ended_ns: u64, reap: &Reap) -> u64 {
+pub(super) fn waiting_from_ns(ended_ns: u64, reap: &Reap) -> u64 {
     let wait_begun_ns = if reap.wait_begun_ns > 0 { reap.wait_begun_ns } else { reap.header.ktime_ns };
     let cloned_ns = if reap.cloned_ns > 0 { reap.cloned_ns } else { wait_begun_ns };
     let idle_ns = wait_begun_ns.saturating_sub(ended_ns.max(cloned_ns)).saturating_sub(reap.own_ns);

@@ -6,9 +6,10 @@
 use super::grow::{Grow, split_ns, total};
 use super::life::Child;
 use super::loops::{self, CHILD_HOLD_NS};
+use super::uncollected::EndedChild;
 use super::{State, Window};
 use crate::enrich::{ProcId, processes::Process};
-use slowpod_ebpf::abi::{exit::Exit, flood::FloodCount, split::Split};
+use slowpod_ebpf::abi::{exit::Exit, flood::FloodCount, reap::Reap, split::Split};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -23,8 +24,8 @@ pub struct SpawnKey {
     pub argv_class: Arc<str>,
 }
 
-/// What children of one key took, inside the window. `clone_ns`, `split`, `ending_ns`, `running_ns` and
-/// `counted_ns` add up to the whole.
+/// What children of one key took, inside the window. `clone_ns`, `split`, `ending_ns`, `collecting_ns`,
+/// `running_ns` and `counted_ns` add up to the whole.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SpawnSums {
     /// Spawns: ended, running and counted.
@@ -35,6 +36,8 @@ pub struct SpawnSums {
     pub split: Split,
     /// From their main threads' end to the last threads'.
     pub ending_ns: u64,
+    /// From their end until the spawner had collected them, less what it did of its own meanwhile: it waits for them still.
+    pub collecting_ns: u64,
     /// Children that still run: nothing is known yet of where their time goes.
     pub running_ns: u64,
     /// Children that were only counted, under flood.
@@ -51,6 +54,7 @@ impl SpawnSums {
         self.clone_ns.grow(other.clone_ns);
         self.split.add(&other.split);
         self.ending_ns.grow(other.ending_ns);
+        self.collecting_ns.grow(other.collecting_ns);
         self.running_ns.grow(other.running_ns);
         self.counted_ns.grow(other.counted_ns);
         self.on_cpu_ns.grow(other.on_cpu_ns);
@@ -59,7 +63,7 @@ impl SpawnSums {
 
     /// All of the children's time.
     pub fn wall_ns(&self) -> u64 {
-        let own = [self.clone_ns, self.ending_ns, self.running_ns, self.counted_ns];
+        let own = [self.clone_ns, self.ending_ns, self.collecting_ns, self.running_ns, self.counted_ns];
         total(own).saturating_add(split_ns(&self.split))
     }
 }
@@ -160,6 +164,19 @@ impl State {
         };
         let key = SpawnKey { spawner, user_stack: child.timing.user_stack, argv_class: class.clone() };
         self.spawned.add(key, &sums);
+    }
+
+    /// A child that had ended was collected inside the window.
+    pub(super) fn spawned_collected(&mut self, child: &EndedChild, reap: &Reap) {
+        let now_ns = reap.header.ktime_ns;
+        let Some(spawner) = child.spawner.filter(|_| !child.timing.worker && self.window.holds(now_ns))
+        else {
+            return;
+        };
+        let from_ns = loops::waiting_from_ns(child.ended_ns, reap).max(self.window.from_ns);
+        let sums = SpawnSums { collecting_ns: now_ns.saturating_sub(from_ns), ..SpawnSums::default() };
+        let argv_class = child.class.clone();
+        self.spawned.add(SpawnKey { spawner, user_stack: child.timing.user_stack, argv_class }, &sums);
     }
 
     /// Children were only counted.

@@ -16,6 +16,8 @@ const UNCOLLECTED_MAX: usize = 4_096;
 pub(super) struct EndedChild {
     /// Its times.
     pub(super) timing: loops::Child,
+    /// Who spawned it; `None` when that is not known.
+    pub(super) spawner: Option<ProcId>,
     /// Its daemon.
     pub(super) daemon: DaemonKey,
     /// Its argv class.

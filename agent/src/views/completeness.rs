@@ -1,5 +1,6 @@
 //! The blocks that every answer carries: which window it is about, and what is missing from it.
 
+use crate::decode::Stack;
 use crate::decode::fact::{Probe, ProbeState};
 use crate::fold::grow::Grow;
 use crate::fold::{Snapshot, Window};
@@ -91,6 +92,9 @@ pub fn completeness(snapshot: &Snapshot) -> CompletenessBlock {
     note(&mut block.truncated, "split", loss.split_partial);
     let cut = snapshot.state.stacks.iter().filter(|stack| stack.frames.len() >= FRAMES).count();
     note(&mut block.truncated, "stacks", cut as u64);
+    let whole = |stack: &Stack| stack.fixed.user == 0 || snapshot.state.symbols.is_whole(stack.fixed.id);
+    let broken = snapshot.state.stacks.iter().filter(|stack| stack.frames.len() < FRAMES && !whole(stack));
+    note(&mut block.truncated, "stacks_without_frame_pointers", broken.count() as u64);
     let names = &snapshot.state.symbols.loss;
     note(&mut block.truncated, "stack_names_behind", names.dropped);
     note(

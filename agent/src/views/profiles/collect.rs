@@ -16,6 +16,8 @@ use std::sync::Arc;
 
 /// What stands at the root of a stack that was deeper than what is kept.
 const CUT: &str = "[stack cut here]";
+/// What stands at the root of a stack whose walk ended at code without frame pointers.
+const BROKEN: &str = "[no frame pointers from here]";
 /// What stands for a stack that was taken and is not there: its record was lost, or came before the answer's first.
 pub const NOT_KNOWN: &str = "[stack not known]";
 
@@ -202,6 +204,9 @@ impl<'a> Collector<'a> {
         if addresses.len() >= FRAMES {
             self.flaws.cut_stacks += 1;
             frames.push(self.note(CUT));
+        } else if !kernel && !state.symbols.is_whole(id) {
+            self.flaws.broken_stacks += 1;
+            frames.push(self.note(BROKEN));
         }
         frames
     }

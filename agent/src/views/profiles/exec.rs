@@ -41,6 +41,7 @@ fn add(profile: &mut Collector<'_>, owner: u32, key: &SpawnKey, sums: &SpawnSums
     for (note, cause, ns) in [
         ("[clone]", "clone", sums.clone_ns),
         ("[ending]", "ending", sums.ending_ns),
+        ("[until collected]", "collecting", sums.collecting_ns),
         ("[still running]", "running", sums.running_ns),
         ("[only counted]", "counted", sums.counted_ns),
     ] {

@@ -60,8 +60,10 @@ pub struct Sample {
 pub struct Flaws {
     /// Samples without a stack, where there could be one.
     pub without_stack: u64,
-    /// Stacks cut at the root end, since they were deeper than what is kept or could not be walked on.
+    /// Stacks cut at the root end, since they were deeper than what is kept.
     pub cut_stacks: u64,
+    /// Stacks that end where code keeps no frame pointers: who called that is not known.
+    pub broken_stacks: u64,
     /// Places in code that have no name.
     pub unnamed_places: u64,
 }
@@ -110,10 +112,11 @@ impl Profile {
 
     /// What is missing from it, as short clauses; none when nothing is.
     pub fn missing(&self) -> Vec<String> {
-        let Flaws { without_stack, cut_stacks, unnamed_places } = self.flaws;
+        let Flaws { without_stack, cut_stacks, broken_stacks, unnamed_places } = self.flaws;
         let flaws = [
             (without_stack, "samples without a stack"),
             (cut_stacks, "stacks cut short"),
+            (broken_stacks, "stacks that end where there are no frame pointers"),
             (unnamed_places, "places in code without a name"),
         ];
         let mut missing: Vec<String> = flaws
