@@ -2,7 +2,9 @@
 //! running [`Agent`] whose [`Hub`] answers.
 
 use crate::attach::{self, Hooks, error::AttachError, error::AttachErrorKind, verdict::Verdict};
-use crate::capture::facts::{cgroups::Layout, cgroups::Wanted, clock, node, proc, quota::Quotas};
+use crate::capture::facts::{
+    cgroups::Layout, cgroups::Wanted, clock, containers::Containers, node, proc, quota::Quotas,
+};
 use crate::capture::live::{LiveSource, Parts};
 use crate::capture::queues::QueueReader;
 use crate::capture::recent::Bounds;
@@ -22,6 +24,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
+/// How often containers that have no names are looked for.
+const NAMES_NS: u64 = 2_000_000_000;
 /// How often processes that should be alive are looked for, in case their end was lost.
 const SWEEP_NS: u64 = 10_000_000_000;
 /// How often quotas and pressure are read.
@@ -176,7 +180,8 @@ fn run(
     let mut live = Live::new(hub);
     let mut batch = Vec::new();
     let mut quotas = quotas();
-    let (mut sweep_due_ns, mut quotas_due_ns) = (0, 0);
+    let mut containers = Containers::new(Path::new("/"));
+    let (mut sweep_due_ns, mut quotas_due_ns, mut names_due_ns) = (0, 0, 0);
     loop {
         let last = stop.load(Ordering::Relaxed);
         source.listen(hub.demand().hz());
@@ -197,6 +202,10 @@ fn run(
             let waiters = source.take_waiters();
             let throttled = quotas.of_waiters(&waiters, &live.state().cgroups);
             source.tell(throttled.into_iter().chain(quotas.pressure()));
+        }
+        if until_ns >= names_due_ns {
+            names_due_ns = until_ns + NAMES_NS;
+            source.tell(containers.names(&live.state().cgroups));
         }
         if until_ns >= sweep_due_ns {
             sweep_due_ns = until_ns + SWEEP_NS;
@@ -249,6 +258,7 @@ fn kernel_pulse(source: &LiveSource) -> KernelPulse {
             })
             .collect(),
         rings: source.ring_sizes(),
+        symbols: source.symbols(),
     }
 }
 

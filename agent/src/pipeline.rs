@@ -6,6 +6,7 @@
 mod retell;
 
 use crate::capture::recent::{Bounds, Excerpt, Recent, Size};
+use crate::capture::symbols::symboliser;
 use crate::capture::{CaptureError, Progress, Source};
 use crate::decode;
 use crate::decode::fact::{self, Fact};
@@ -60,6 +61,8 @@ pub struct KernelPulse {
     pub programs: Vec<ProgramCost>,
     /// Per ring: most bytes seen waiting, and its size.
     pub rings: BTreeMap<&'static str, (u64, u64)>,
+    /// Naming stacks.
+    pub symbols: symboliser::Counts,
 }
 
 /// One kernel program's cost since attach.
@@ -261,6 +264,9 @@ pub fn keyframe(state: &State, now_ns: u64) -> Vec<u8> {
     for (uid, pod) in state.pod_names.iter() {
         let (uid, namespace, name) = (uid.to_string(), pod.namespace.to_string(), pod.name.to_string());
         tell(now_ns, &Fact::PodName { uid, namespace, name });
+    }
+    for (id, name) in state.container_names.iter() {
+        tell(now_ns, &Fact::Container { id: id.to_string(), name: name.to_string(), pod: None });
     }
     for (id, cgroup) in state.cgroups.living() {
         tell(now_ns, &Fact::Cgroup { id, hierarchy: 0, path: cgroup.path.as_str().into() });

@@ -1,6 +1,7 @@
 //! The live source. In: the kernel's rings and counters, scans and clocks. Out: records in time order.
 
 use super::coalesce::coalesce;
+use super::counted::{Counted, growth, tally};
 use super::facts::{self, Scan, clock, clock::ClockWatch, pressure::PressureWatch};
 use super::order::{Order, SLACK_NS};
 use super::output::Outputs;
@@ -9,7 +10,7 @@ use super::redact::{ArgvMode, redact_exec_record, redact_process};
 use super::ring::Rings;
 use super::samples::{Samples, is_sample};
 use super::symbols::resolver::World;
-use super::symbols::symboliser::Symboliser;
+use super::symbols::symboliser::{self, Symboliser};
 use super::{Capture, CaptureError};
 use crate::attach::counters::{Counters, Counts, ProgramRuns};
 use crate::attach::early::Early;
@@ -17,8 +18,8 @@ use crate::attach::sampler::Sampler;
 use crate::attach::threads::Threads;
 use crate::decode;
 use crate::decode::fact::{self, Fact};
-use slowpod_ebpf::abi::{self, Header, Kind, Tally, flood::Flood, flood::FloodCount, flood::FloodKey};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use slowpod_ebpf::abi::{self, Header, Kind, flood::Flood, flood::FloodCount, flood::FloodKey};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 use zerocopy::IntoBytes;
@@ -79,14 +80,6 @@ pub struct LiveSource {
     outputs: Outputs,
     /// Names stacks; `None` where its thread could not be had.
     symboliser: Option<Symboliser>,
-}
-
-/// What the kernel's counters said last time.
-#[derive(Default)]
-struct Counted {
-    counts: Counts,
-    programs: Vec<ProgramRuns>,
-    flood: HashMap<FloodKey, FloodCount>,
 }
 
 impl LiveSource {
@@ -192,6 +185,11 @@ impl LiveSource {
     /// What the kernel's counters said when last read.
     pub fn counts(&self) -> &Counts {
         &self.counted.counts
+    }
+
+    /// What naming stacks has done so far.
+    pub fn symbols(&self) -> symboliser::Counts {
+        self.symboliser.as_ref().map(Symboliser::counts).unwrap_or_default()
     }
 
     /// How often each kernel program ran, when last read.
@@ -382,24 +380,4 @@ fn enter_record(order: &mut Order, record: &[u8], mode: ArgvMode, scratch: &mut 
         scratch.truncate(header.len_bytes as usize);
     }
     redact_exec_record(scratch, mode).is_ok() && order.push(scratch)
-}
-
-fn tally(counts: &Counts, kind: Kind) -> Tally {
-    counts.tallies.iter().find(|(known, _)| *known == kind).map_or_else(Tally::default, |(_, tally)| *tally)
-}
-
-/// What a row of exact counts grew by; its times are those of the growth as far as is known.
-fn growth(before: &FloodCount, now: &FloodCount) -> FloodCount {
-    FloodCount {
-        spawns: now.spawns - before.spawns,
-        lost_ends: now.lost_ends - before.lost_ends,
-        nameless: now.nameless - before.nameless,
-        failed: now.failed - before.failed,
-        wall_ns: now.wall_ns - before.wall_ns,
-        on_cpu_ns: now.on_cpu_ns - before.on_cpu_ns,
-        runnable_ns: now.runnable_ns - before.runnable_ns,
-        blocked_ns: now.blocked_ns - before.blocked_ns,
-        first_ns: if before.last_ns > 0 { before.last_ns } else { now.first_ns },
-        last_ns: now.last_ns,
-    }
 }

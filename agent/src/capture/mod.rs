@@ -2,6 +2,7 @@
 //! cgroupfs, clocks, tapes. Nothing to its right does I/O.
 
 pub mod coalesce;
+mod counted;
 pub mod facts;
 pub mod live;
 pub mod order;

@@ -9,8 +9,8 @@ pub struct Filters {
     /// Only pods of this namespace.
     #[arg(long)]
     namespace: Option<String>,
-    /// Only this container, by its id or the beginning of it.
-    #[arg(long, value_name = "ID")]
+    /// Only this container, by its name, its id or the beginning of that.
+    #[arg(long, value_name = "NAME|ID")]
     container: Option<String>,
     /// Only this process.
     #[arg(long)]

@@ -92,6 +92,15 @@ pub enum Fact {
         /// Its name in there.
         name: String,
     },
+    /// What a container is called.
+    Container {
+        /// Its id.
+        id: String,
+        /// Its name in its pod's specification; empty for a pod's sandbox.
+        name: String,
+        /// Its pod, where that is noted beside it.
+        pod: Option<PodRef>,
+    },
     /// A process believed alive is not: its exit was lost.
     Gone {
         /// Its pid.
@@ -108,6 +117,17 @@ pub enum Fact {
     },
     /// Names for addresses in call stacks.
     Symbols(symbols::Symbols),
+}
+
+/// A pod, by all that it is called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodRef {
+    /// Its UID.
+    pub uid: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name in there.
+    pub name: String,
 }
 
 /// What a cgroup's `cpu.stat` grew by.

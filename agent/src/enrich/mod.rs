@@ -4,6 +4,7 @@ pub mod argv_class;
 pub mod cgroups;
 pub mod clock;
 pub mod cni;
+pub mod container_names;
 pub mod identity;
 pub mod pod_names;
 pub mod processes;

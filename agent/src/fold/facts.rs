@@ -48,6 +48,12 @@ pub(super) fn apply(state: &mut State, now_ns: u64, fact: Fact) {
             state.genl.insert(id, text::safe(name.as_bytes(), FAMILY_TEXT_BYTES).into_owned());
         }
         Fact::PodName { uid, namespace, name } => state.pod_names.told(&uid, &namespace, &name),
+        Fact::Container { id, name, pod } => {
+            state.container_names.told(&id, &name);
+            if let Some(pod) = pod {
+                state.pod_names.told(&pod.uid, &pod.namespace, &pod.name);
+            }
+        }
         Fact::Pressure(reading) => state.pressure.add(now_ns, reading),
         Fact::Gone { tgid, start_ns } => state.gone(now_ns, ProcId { tgid, start_ns }),
         Fact::Symbols(symbols) => state.symbols(&symbols),

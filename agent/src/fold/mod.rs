@@ -32,7 +32,8 @@ pub mod wakes;
 
 use crate::decode::{Event, Fact, Garbled};
 use crate::enrich::{
-    ProcId, cgroups::Cgroups, clock::Clock, pod_names::PodNames, processes::Processes, symbols::Symbols,
+    ProcId, cgroups::Cgroups, clock::Clock, container_names::ContainerNames, pod_names::PodNames,
+    processes::Processes, symbols::Symbols,
 };
 use daemons::{DaemonKey, Daemons};
 use failed::Failed;
@@ -159,6 +160,8 @@ pub struct State {
     pub cgroups: Cgroups,
     /// Names of pods.
     pub pod_names: PodNames,
+    /// Names of containers.
+    pub container_names: ContainerNames,
     /// Daemons and their sync loops.
     pub daemons: Daemons,
     /// Processes spawned under watch that have not ended.
@@ -216,6 +219,7 @@ impl State {
             processes: Processes::new(limits.ended_max),
             cgroups: Cgroups::default(),
             pod_names: PodNames::default(),
+            container_names: ContainerNames::default(),
             daemons: Daemons::new(limits.loops_max),
             children: BTreeMap::new(),
             ended: VecDeque::new(),

@@ -107,7 +107,12 @@ impl<'a> Filter<'a> {
             && namespace.as_deref().is_none_or(|wanted| of == Some(wanted))
             && container
                 .as_deref()
-                .is_none_or(|wanted| container_id.is_some_and(|id| is_beginning(wanted, id)))
+                .is_none_or(|wanted| container_id.is_some_and(|id| self.is_called(wanted, id)))
+    }
+
+    /// Whether a container is meant, by its id or its name.
+    fn is_called(&self, wanted: &str, id: &str) -> bool {
+        is_beginning(wanted, id) || self.state.container_names.get(id).is_some_and(|name| **name == *wanted)
     }
 
     /// The same for a pod that a CNI environment names.
@@ -118,7 +123,7 @@ impl<'a> Filter<'a> {
             && namespace.as_deref().is_none_or(|wanted| of.namespace.as_deref() == Some(wanted))
             && container
                 .as_deref()
-                .is_none_or(|wanted| container_id.is_some_and(|id| is_beginning(wanted, id)))
+                .is_none_or(|wanted| container_id.is_some_and(|id| self.is_called(wanted, id)))
     }
 
     /// Whether what a CNI call is for passes: its pod, and its sandbox as the container.

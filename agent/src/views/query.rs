@@ -75,13 +75,13 @@ pub const POD: Param =
 /// Only pods of this namespace.
 pub const NAMESPACE: Param = Param {
     name: "namespace",
-    about: "only pods of this namespace, as far as their names are known (from their CNI calls)",
+    about: "only pods of this namespace, as far as their names are known (from their runtime or CNI calls)",
     kind: ParamKind::Text { max_bytes: 253 },
 };
 /// Only this container.
 pub const CONTAINER: Param = Param {
     name: "container",
-    about: "only this container, by its id or the beginning of it (12 digits at least)",
+    about: "only this container, by its name, its id or the beginning of that (12 digits at least)",
     kind: ParamKind::Text { max_bytes: 64 },
 };
 /// Only this process.

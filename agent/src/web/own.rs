@@ -3,6 +3,7 @@
 use super::own_cost::own_cost;
 use crate::pipeline::Pulse;
 use serde::Serialize;
+use slowpod_ebpf::abi::threads::{Owner, SLOTS, Slot};
 use std::collections::BTreeMap;
 
 #[derive(Serialize)]
@@ -25,6 +26,12 @@ struct Memory {
     /// The flight recorder, of the allocated bytes, and its bound.
     recorder_bytes: usize,
     recorder_bytes_max: usize,
+    /// Symbol tables, of the allocated bytes.
+    symbol_bytes: u64,
+    /// What is left of the allocated bytes: tables of processes, cgroups and stacks, and answers being made.
+    rest_bytes: Option<u64>,
+    /// Every thread's slot, shared with the kernel.
+    thread_slot_bytes: usize,
     /// Rings shared with the kernel, by name: their size, not what waits in them.
     ring_bytes: BTreeMap<&'static str, u64>,
     /// Rows of the live state's tables, and how many there may be.
@@ -61,14 +68,20 @@ pub(super) fn cost(pulse: &Pulse) -> Vec<u8> {
         .tables
         .iter()
         .map(|(name, (rows, rows_max))| (*name, Table { rows: *rows, rows_max: *rows_max }));
+    let allocated = allocated_bytes();
+    let symbol_bytes = pulse.kernel.symbols.held_bytes;
+    let parts = symbol_bytes.saturating_add(pulse.recorder.bytes as u64);
     let cost = Own {
         cpu_seconds: own.cpu_s,
         open_fds: own.open_fds,
         memory: Memory {
             resident_bytes: own.resident_bytes,
-            allocated_bytes: allocated_bytes(),
+            allocated_bytes: allocated,
             recorder_bytes: pulse.recorder.bytes,
             recorder_bytes_max: pulse.recorder.bytes_max,
+            symbol_bytes,
+            rest_bytes: allocated.map(|all| all.saturating_sub(parts)),
+            thread_slot_bytes: SLOTS as usize * (size_of::<Slot>() + size_of::<Owner>()),
             ring_bytes: pulse.kernel.rings.iter().map(|(name, (_, size))| (*name, *size)).collect(),
             tables: tables.collect(),
         },
@@ -106,6 +119,9 @@ mod tests {
             (&"dear".into(), &250.into())
         );
         assert_eq!(cost["programs"][2]["mean_ns"], 0);
+        let memory = &cost["memory"];
+        let of = |part: &str| memory[part].as_u64().unwrap_or(0);
+        assert!(of("allocated_bytes") >= of("rest_bytes") && of("thread_slot_bytes") > 1 << 20, "{cost}");
         assert!(cost["memory"]["allocated_bytes"].as_u64().is_none_or(|bytes| bytes > 10_000), "{cost}");
     }
 }

@@ -4,6 +4,7 @@
 pub mod api_server;
 pub mod cgroups;
 pub mod clock;
+pub mod containers;
 pub mod genl;
 pub mod node;
 pub mod pressure;

@@ -131,6 +131,39 @@ pub(super) fn ring_size(input: &Input<'_>, rows: &mut Rows) {
     }
 }
 
+pub(super) fn symbol_stacks(input: &Input<'_>, rows: &mut Rows) {
+    let counts = &input.pulse.kernel.symbols;
+    rows.count(&["looked_at"], counts.stacks);
+    rows.count(&["dropped"], counts.dropped);
+    rows.count(&["process_gone"], counts.processes_gone);
+    rows.count(&["fault"], counts.faults);
+}
+
+pub(super) fn symbol_frames(input: &Input<'_>, rows: &mut Rows) {
+    let counts = &input.pulse.kernel.symbols;
+    rows.count(&["yes"], counts.frames.saturating_sub(counts.unknown_frames));
+    rows.count(&["no"], counts.unknown_frames);
+}
+
+pub(super) fn symbol_files(input: &Input<'_>, rows: &mut Rows) {
+    let counts = &input.pulse.kernel.symbols;
+    rows.count(&["read"], counts.files_read);
+    rows.count(&["refused"], counts.files_refused);
+    rows.count(&["flawed"], counts.files_flawed);
+}
+
+pub(super) fn symbol_evicted(input: &Input<'_>, rows: &mut Rows) {
+    rows.count(&[], input.pulse.kernel.symbols.evicted);
+}
+
+pub(super) fn symbol_bytes(input: &Input<'_>, rows: &mut Rows) {
+    rows.count(&[], input.pulse.kernel.symbols.held_bytes);
+}
+
+pub(super) fn symbol_busy(input: &Input<'_>, rows: &mut Rows) {
+    rows.time(&[], input.pulse.kernel.symbols.busy_ns);
+}
+
 pub(super) fn program_runs(input: &Input<'_>, rows: &mut Rows) {
     for ProgramCost { program, runs, .. } in &input.pulse.kernel.programs {
         rows.count(&[program], *runs);

@@ -45,6 +45,7 @@ fn full(daemon: &str) -> Pulse {
             tallies: BTreeMap::from([("spawn", Tally { seen: 9, ..Tally::default() })]),
             programs: vec![ProgramCost { program: "process_fork".into(), runs: 5, run_ns: 900 }],
             rings: BTreeMap::from([("life", (100, 4_194_304))]),
+            symbols: Default::default(),
         },
         ..Pulse::default()
     }

@@ -70,6 +70,7 @@ fn owner(profile: &Collector<'_>, call: &Call) -> Owner {
         pod_name: work.pod.name.clone(),
         namespace: work.pod.namespace.clone(),
         container_id: (!work.container_id.is_empty()).then(|| work.container_id.clone()),
+        container_name: None,
         unit: None,
         in_stacks: true,
     }

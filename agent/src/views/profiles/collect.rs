@@ -193,8 +193,13 @@ impl<'a> Collector<'a> {
     fn frames_of(&mut self, id: u64, kernel: bool) -> Vec<u32> {
         let state = self.state();
         let addresses = state.stacks.get(id).map(|stack| stack.frames.as_slice()).unwrap_or_default();
+        // A tick interrupts what runs; other stacks of the kernel are taken by a program of ours, which is innermost there.
+        let by_hook = kernel && self.kind.period.is_none();
         let mut frames: Vec<u32> = match state.symbols.frames_of(id) {
-            Some(named) => named.map(|frame| self.named(frame, kernel)).collect(),
+            Some(named) => named
+                .skip_while(|frame| by_hook && is_hook(&frame.name))
+                .map(|frame| self.named(frame, kernel))
+                .collect(),
             None => addresses.iter().map(|address| self.unnamed(*address, kernel)).collect(),
         };
         if frames.is_empty() {
@@ -252,6 +257,11 @@ impl<'a> Collector<'a> {
             samples: self.samples,
         }
     }
+}
+
+/// Whether a function of the kernel is part of a hook: the tracepoint's own, or a BPF program.
+fn is_hook(name: &str) -> bool {
+    ["bpf_prog_", "bpf_trace_run", "__bpf_trace_", "__traceiter_"].iter().any(|begin| name.starts_with(begin))
 }
 
 /// The parts of a split: name as a frame, label, and time.

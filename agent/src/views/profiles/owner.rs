@@ -26,6 +26,8 @@ pub struct Owner {
     pub namespace: Option<Arc<str>>,
     /// Container id, in a pod or outside.
     pub container_id: Option<Arc<str>>,
+    /// The container's name in its pod's specification.
+    pub container_name: Option<Arc<str>>,
     /// systemd unit, or path, of what belongs to the node itself.
     pub unit: Option<Arc<str>>,
     /// The stacks begin with its name themselves.
@@ -56,6 +58,8 @@ impl Owner {
         if let Some(names) = owner.pod_uid.as_deref().and_then(|uid| state.pod_names.get(uid)) {
             (owner.pod_name, owner.namespace) = (Some(names.name.clone()), Some(names.namespace.clone()));
         }
+        owner.container_name =
+            owner.container_id.as_deref().and_then(|id| state.container_names.get(id).cloned());
         owner
     }
 
@@ -75,6 +79,7 @@ impl Owner {
             ("k8s.namespace.name", text(&self.namespace)),
             ("k8s.pod.name", text(&self.pod_name)),
             ("k8s.pod.uid", text(&self.pod_uid)),
+            ("k8s.container.name", text(&self.container_name)),
             ("container.id", text(&self.container_id)),
             ("host.unit", text(&self.unit)),
             ("process.executable.name", (!self.process.is_empty()).then(|| self.process.to_string())),
@@ -96,7 +101,8 @@ impl Owner {
             (None, None) => roots.push("unknown".to_owned()),
         }
         if let Some(id) = &self.container_id {
-            roots.push(format!("container {}", id.get(..SHORT_ID).unwrap_or(id)));
+            let name = self.container_name.as_deref();
+            roots.push(format!("container {}", name.unwrap_or(id.get(..SHORT_ID).unwrap_or(id))));
         }
         if !self.in_stacks {
             roots.push(self.process.to_string());
