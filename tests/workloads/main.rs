@@ -16,6 +16,7 @@ mod netlink_socket;
 mod outcomes;
 mod pid_recycle;
 mod profile;
+mod render;
 mod shared;
 mod spawn;
 mod split;
@@ -76,6 +77,7 @@ const SCENARIOS: &[Scenario] = &[
     Scenario { name: "deep", options: profile::DEEP_OPTIONS, prepare: profile::prepare_deep },
     Scenario { name: "crowd", options: profile::CROWD_OPTIONS, prepare: profile::prepare_crowd },
     Scenario { name: "baton", options: baton::OPTIONS, prepare: baton::prepare },
+    Scenario { name: "render", options: render::OPTIONS, prepare: render::prepare },
     Scenario { name: "cgroup-churn", options: cgroup::OPTIONS, prepare: cgroup::prepare },
     Scenario { name: "netlink-storm", options: netlink::OPTIONS, prepare: netlink::prepare },
 ];

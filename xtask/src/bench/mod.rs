@@ -10,6 +10,7 @@ mod cni;
 mod favour;
 mod figure;
 mod footprint;
+mod profiles;
 mod programs;
 mod storm;
 mod workload;
@@ -25,7 +26,7 @@ pub(crate) struct Options {
     /// A tenth of the work, to see that everything can be measured; the figures mean little.
     #[arg(long)]
     quick: bool,
-    /// Measure only these: storm, cni, attach, footprint, programs.
+    /// Measure only these: storm, cni, attach, footprint, programs, profiles.
     #[arg(long)]
     only: Vec<String>,
     /// Fail when a limit is missed.
@@ -50,6 +51,7 @@ const MEASURES: &[(&str, Measure)] = &[
     ("attach", attach::measure),
     ("footprint", footprint::measure),
     ("programs", programs::measure),
+    ("profiles", profiles::measure),
 ];
 
 /// Measures and prints.

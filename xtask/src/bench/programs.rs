@@ -62,7 +62,7 @@ pub(super) fn measure(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
 }
 
 /// Switches the statistics on for as long as the file is open; the kernel switches them off by itself then.
-fn enable_statistics() -> anyhow::Result<File> {
+pub(super) fn enable_statistics() -> anyhow::Result<File> {
     let attributes = BPF_STATS_RUN_TIME;
     // SAFETY: the kernel reads as many bytes at the pointer as the size says, which is the size of what is there.
     let descriptor = unsafe {
@@ -76,7 +76,7 @@ fn enable_statistics() -> anyhow::Result<File> {
 }
 
 /// Ids of the programs whose descriptors, or whose links' descriptors, a process holds.
-fn program_ids(pid: u32) -> anyhow::Result<BTreeSet<u64>> {
+pub(super) fn program_ids(pid: u32) -> anyhow::Result<BTreeSet<u64>> {
     let mut ids = BTreeSet::new();
     for descriptor in std::fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
         let info = std::fs::read_to_string(descriptor?.path()).unwrap_or_default();
@@ -86,7 +86,7 @@ fn program_ids(pid: u32) -> anyhow::Result<BTreeSet<u64>> {
 }
 
 /// Runs and nanoseconds so far, by program name.
-fn runs(ids: &BTreeSet<u64>) -> anyhow::Result<BTreeMap<String, (u64, u64)>> {
+pub(super) fn runs(ids: &BTreeSet<u64>) -> anyhow::Result<BTreeMap<String, (u64, u64)>> {
     let bpftool = sh::on_path("bpftool").context("no bpftool here: apt-get install bpftool")?;
     let answer = sh::read(std::process::Command::new(bpftool).args(["-j", "prog", "show"]))?;
     let answer: serde_json::Value = serde_json::from_str(&answer).context("bpftool's answer")?;

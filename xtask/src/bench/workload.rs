@@ -35,6 +35,14 @@ pub(super) fn storm(workload: &Path, spawns: u64, spawners: u32) -> anyhow::Resu
     parse(&answer, spawns).with_context(|| format!("the workload says {answer:?}"))
 }
 
+/// Seconds that drawing a flame graph of a million samples takes.
+pub(super) fn render_s(workload: &Path) -> anyhow::Result<f64> {
+    let answer = sh::read(Command::new(workload).args(["render", "--samples", "1000000", "--frames", "50"]))?;
+    let truth: serde_json::Value = serde_json::from_str(&answer).context("what the workload says")?;
+    let took_ns = truth["render_ns"].as_f64();
+    Ok(took_ns.with_context(|| format!("the workload says {answer:?}"))? / 1e9)
+}
+
 fn parse(answer: &str, spawns: u64) -> Option<Storm> {
     let answer: serde_json::Value = serde_json::from_str(answer.lines().last()?).ok()?;
     let wall_ns = answer["storm_end_ns"].as_f64()? - answer["storm_start_ns"].as_f64()?;

@@ -41,14 +41,17 @@ pub fn encode(profile: &Profile, base: Option<&Profile>, style: Style) -> Vec<u8
         });
     });
     if now == 0 {
-        return nothing(profile);
+        return nothing(profile, "No samples in this window.");
     }
+    // The order of a tree, which is not that of its lines as text: `f;a`, `f.g;a`. As a flame chart, whose lines go from right to
+    // left, inferno takes them as they are; it would refuse them as not sorted, and sort the same function apart.
+    lines.reverse();
     let mut out = Vec::new();
     let mut options = options(profile, base.is_some(), style);
     let drawn = flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), &mut out);
     match drawn {
         Ok(()) => out,
-        Err(_) => nothing(profile),
+        Err(error) => nothing(profile, &format!("This cannot be drawn: {error}.")),
     }
 }
 
@@ -67,7 +70,7 @@ fn options(profile: &Profile, differential: bool, style: Style) -> Options<'stat
     // By name: the same picture twice, and functions that keep their colour from one to the next.
     options.hash = true;
     options.min_width = NARROWEST * 100.0;
-    options.no_sort = !style.reverse;
+    options.flame_chart = !style.reverse;
     options
 }
 
@@ -90,9 +93,9 @@ fn subtitle(profile: &Profile, differential: bool) -> String {
     format!("{until}{colours}{complete}")
 }
 
-/// A picture that says there is nothing to show, in place of none.
-fn nothing(profile: &Profile) -> Vec<u8> {
-    let lines = [title(profile), "No samples in this window.".to_owned(), subtitle(profile, false)];
+/// A picture that says why there is nothing to show, in place of none.
+fn nothing(profile: &Profile, why: &str) -> Vec<u8> {
+    let lines = [title(profile), why.to_owned(), subtitle(profile, false)];
     let text = lines.iter().enumerate().map(|(line, text)| {
         format!(
             "<text x=\"20\" y=\"{}\" font-family=\"monospace\" font-size=\"14\">{}</text>\n",
@@ -110,4 +113,45 @@ fn nothing(profile: &Profile) -> Vec<u8> {
 
 fn xml(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fold::{Limits, State, Window};
+    use crate::views::Query;
+    use crate::views::profiles::model::{Frame, Sample};
+    use crate::views::profiles::owner::Owner;
+
+    /// Two functions of which one's name begins the other's, each with callees of its own.
+    fn made() -> Profile {
+        let snapshot = State::new(Window::ALL, Limits::WINDOW).finish(0);
+        let empty = crate::views::profiles::profile(
+            &crate::views::profiles::profile::KIND,
+            &snapshot,
+            &Query::default(),
+        );
+        let frame = |name: &str| Frame { name: name.into(), ..Frame::default() };
+        let sample = |stack| Sample { owner: 0, thread: None, cause: None, stack, values: [1, 10, 0] };
+        Profile {
+            frames: ["main", "main.sync", "main.sync.func1", "write"].map(frame).into(),
+            stacks: vec![[1, 0].into(), [3, 1, 0].into(), [3, 2, 0].into(), [2, 0].into()],
+            owners: vec![Owner::default()],
+            samples: (0..4).map(sample).collect(),
+            ..empty
+        }
+    }
+
+    #[test]
+    fn a_function_whose_name_begins_another_s_is_drawn_once_and_whole() {
+        let picture = |style: Style| String::from_utf8(encode(&made(), None, style)).unwrap();
+        let style = Style { value: 1, ..Style::default() };
+        let drawn = picture(style);
+        assert_eq!(drawn.matches("<title>main.sync (").count(), 1, "{drawn}");
+        assert!(drawn.contains("<title>main.sync (20 ns, 50.00%)"), "{drawn}");
+        assert!(drawn.contains("<title>main.sync.func1 (20 ns, 50.00%)"), "{drawn}");
+        assert!(picture(Style { reverse: true, ..style }).contains("<title>write (20 ns, 50.00%)"));
+        let changed = String::from_utf8(encode(&made(), Some(&made()), style)).unwrap();
+        assert_eq!(changed.matches("<title>main.sync (").count(), 1, "{changed}");
+    }
 }
