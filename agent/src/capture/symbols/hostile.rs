@@ -1,19 +1,24 @@
 //! Files made to harm their reader, by the thousand: real ones cut, flipped and filled with huge numbers. None may
 //! panic, take long, or take much memory.
 
-use super::binary::Binary;
+/// What the fuzz targets do as well.
+#[path = "../../../../fuzz/entries.rs"]
+mod entries;
+
+use crate as slowpod;
+
 use super::dwarf::Debug;
 use super::elf::{Elf, Section};
-use super::kernel::Kernel;
-use super::maps::Maps;
+use super::pclntab::Pclntab;
 use super::pclntab::find::GoTables;
 use super::pclntab::tests::{VERSIONS, made};
-use super::pclntab::{InlineBase, Pclntab};
-use super::perf_map::PerfMap;
-use super::samples::{DEBUG, INLINED, SMALL, STRIPPED};
+use super::samples::{DEBUG, SMALL, STRIPPED};
+use crate::decode::fact::{self, Fact};
+use slowpod_ebpf::abi;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
+use zerocopy::{FromZeros, IntoBytes};
 
 /// No file of a few KiB may take longer, in a build without optimisation on a busy machine.
 const TIME_MAX: Duration = Duration::from_secs(8);
@@ -119,29 +124,15 @@ impl Dice {
     }
 }
 
-/// Everything that is done with a file of code.
-fn read_all(file: &Vec<u8>) {
-    let Ok(binary) = Binary::read(file) else { return };
-    let debug = binary.debug(file).ok().flatten();
-    for vaddr in (INLINED - 0x20..INLINED + 0x40).step_by(7).chain([0, 1, u64::MAX]) {
-        let _ = binary.vaddr_of(vaddr);
-        let _ = binary.go_functions(file, vaddr);
-        let _ = binary.symbol(file, vaddr);
-        if let Some(debug) = &debug {
-            let _ = debug.find(vaddr);
-        }
-    }
-}
-
 #[test]
 fn elf_and_dwarf() {
     let mut dice = Dice(1);
     for (name, seed) in [("small.elf", SMALL), ("small.debug", DEBUG), ("small.stripped", STRIPPED)] {
         for round in 0..ROUNDS {
-            bounded(&format!("{name} {round}"), &dice.damage(seed), read_all);
+            bounded(&format!("{name} {round}"), &dice.damage(seed), entries::code);
         }
         for cut in (0..seed.len()).step_by(13) {
-            bounded(&format!("{name} cut at {cut}"), &seed[..cut], read_all);
+            bounded(&format!("{name} cut at {cut}"), &seed[..cut], entries::code);
         }
     }
 }
@@ -153,13 +144,7 @@ fn go_tables() {
         let made = made(version);
         for round in 0..ROUNDS {
             bounded(&format!("{version:?} {round}"), &dice.damage(&made.table), |table| {
-                let Ok(mut pclntab) = Pclntab::read(table, 0) else { return };
-                let base = InlineBase::find(&pclntab, table, &made.memory, &[0x50_0000]);
-                pclntab.set_inline(base);
-                let first = pclntab.entries().next().unwrap_or(0);
-                for pc in (first..first.saturating_add(0x310)).step_by(5) {
-                    let _ = pclntab.find(table, &made.memory, pc);
-                }
+                entries::go_table(table, &made.memory);
             });
         }
     }
@@ -185,14 +170,26 @@ fn go_programs() {
 
     let mut dice = Dice(3);
     for round in 0..ROUNDS {
-        bounded(&format!("program {round}"), &dice.damage(&program), |file| {
-            let Ok(elf) = Elf::read(file) else { return };
-            let Ok(Some(go)) = GoTables::read(&elf, file) else { return };
-            for pc in go.pclntab.entries().take(8) {
-                let _ = go.pclntab.find(file, &elf.memory(file), pc);
-            }
-        });
+        bounded(&format!("program {round}"), &dice.damage(&program), entries::go_program);
     }
+}
+
+/// A tape's beginning: facts, and a stack.
+fn records() -> Vec<u8> {
+    let mut tape = Vec::new();
+    let clock = Fact::Clock { wall_unix_ns: 1_767_323_045_000_000_000 };
+    let cgroup = Fact::Cgroup { id: 5, hierarchy: 0, path: b"/system.slice/a.service".as_slice().into() };
+    [clock, cgroup].iter().for_each(|fact| fact::encode(1_000, fact, &mut tape));
+    let mut stack = abi::stack::Stack::new_zeroed();
+    stack.header = abi::Header {
+        ktime_ns: 1_000,
+        kind: abi::Kind::Stack as u32,
+        len_bytes: size_of::<abi::stack::Stack>() as u32 + 16,
+    };
+    (stack.id, stack.depth, stack.user) = (9, 2, 1);
+    tape.extend_from_slice(stack.as_bytes());
+    tape.extend_from_slice(&[0x40; 16]);
+    tape
 }
 
 #[test]
@@ -200,20 +197,13 @@ fn texts() {
     let maps = b"00400000-00452000 r-xp 00000000 08:02 173521 /usr/bin/a b (deleted)\n7fffb2d48000-7fffb2d49000 r-xp 00000000 00:00 0 [vdso]\n".repeat(9);
     let perf = b"7f0011223340 40 LazyCompile:~add /app/a.js:3\n0x7f0011223380 0x10 void [App]\n".repeat(9);
     let kallsyms = b"ffffffff81000000 T _text\nffffffffc0200000 t nft_trans\t[nf_tables]\n".repeat(9);
+    let records = records();
     let mut dice = Dice(4);
     for round in 0..ROUNDS {
-        bounded(&format!("maps {round}"), &dice.damage(&maps), |text| {
-            let maps = Maps::parse(text);
-            maps.iter().for_each(|mapping| {
-                assert_eq!(maps.find(mapping.range.start).unwrap().1, mapping);
-            });
-        });
-        bounded(&format!("perf map {round}"), &dice.damage(&perf), |text| {
-            let _ = PerfMap::read(text).map(|map| map.find(0x7f00_1122_3350).map(<[u8]>::len));
-        });
-        bounded(&format!("kallsyms {round}"), &dice.damage(&kallsyms), |text| {
-            let _ = Kernel::read(text.as_slice()).map(|kernel| kernel.find(0xffff_ffff_8100_0010).offset);
-        });
+        bounded(&format!("maps {round}"), &dice.damage(&maps), |text| entries::maps(text));
+        bounded(&format!("perf map {round}"), &dice.damage(&perf), entries::perf_map);
+        bounded(&format!("kallsyms {round}"), &dice.damage(&kallsyms), |text| entries::kallsyms(text));
+        bounded(&format!("records {round}"), &dice.damage(&records), |bytes| entries::records(bytes));
     }
 }
 

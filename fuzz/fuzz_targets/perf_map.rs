@@ -1,0 +1,10 @@
+//! See `entries::perf_map`.
+#![no_main]
+#![allow(dead_code, reason = "a target uses one entry of all")]
+
+extern crate slowpod;
+
+#[path = "../entries.rs"]
+mod entries;
+
+libfuzzer_sys::fuzz_target!(|bytes: Vec<u8>| entries::perf_map(&bytes));
