@@ -221,13 +221,13 @@ fn a_go_table_of_nothing_but_functions() {
     });
 }
 
-/// Calls nested as deep as a section allows, and functions and calls that all refer to one long list of ranges.
+/// Calls nested far deeper than any compiler does, and functions and calls that all refer to one long list of ranges.
 #[test]
 fn dwarf_that_nests_and_repeats() {
     let address = |address: u64| address.to_le_bytes().to_vec();
     let unit = [vec![1], address(0x1000), address(0x1000)].concat();
     let function = [vec![2], address(0x1000), address(0x1000)].concat();
-    let nested = [unit.clone(), function.clone(), vec![3; 8 << 20]].concat();
+    let nested = [unit.clone(), function.clone(), vec![3; 4 << 20]].concat();
     let holding = [vec![4], address(0x1000), address(0x1000)].concat().repeat(100_000);
     let nested_around = [unit.clone(), function.clone(), holding].concat();
     let functions = [unit.clone(), [5, 0, 0, 0, 0].repeat(500_000)].concat();
