@@ -188,7 +188,7 @@ pub const METRICS: &[Metric] = &[
     metric("slowpod_symbol_frames_total", Counter, &["named"],
         "Frames of the stacks that were looked at, by whether they have a name.", agent::symbol_frames),
     metric("slowpod_symbol_files_total", Counter, &["outcome"],
-        "Programs and libraries whose symbols were wanted: read, refused (no plain file), or flawed.", agent::symbol_files),
+        "Programs and libraries whose symbols were wanted: read, refused (no plain file), flawed, or named without lines as reading these took too long.", agent::symbol_files),
     metric("slowpod_symbol_tables_evicted_total", Counter, &[],
         "Symbol tables that had to make room for others.", agent::symbol_evicted),
     metric("slowpod_symbol_bytes", Gauge, &[],

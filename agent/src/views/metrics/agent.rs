@@ -150,6 +150,7 @@ pub(super) fn symbol_files(input: &Input<'_>, rows: &mut Rows) {
     rows.count(&["read"], counts.files_read);
     rows.count(&["refused"], counts.files_refused);
     rows.count(&["flawed"], counts.files_flawed);
+    rows.count(&["lines_put_off"], counts.lines_left_out);
 }
 
 pub(super) fn symbol_evicted(input: &Input<'_>, rows: &mut Rows) {
