@@ -6,7 +6,16 @@ use slowpod::views::metrics::{Kind, METRICS, Metric};
 use std::collections::BTreeSet;
 
 /// Metrics that no panel and no rule needs, and why they are there all the same.
-const NOT_SHOWN: &[(&str, &str)] = &[];
+const NOT_SHOWN: &[(&str, &str)] = &[
+    ("slowpod_symbol_stacks_total", SYMBOLS),
+    ("slowpod_symbol_frames_total", SYMBOLS),
+    ("slowpod_symbol_files_total", SYMBOLS),
+    ("slowpod_symbol_tables_evicted_total", SYMBOLS),
+    ("slowpod_symbol_bytes", SYMBOLS),
+    ("slowpod_symbol_busy_seconds_total", SYMBOLS),
+];
+/// Of naming stacks.
+const SYMBOLS: &str = "every profile says itself what has no name";
 
 /// The metric a series belongs to: histograms have three series.
 fn metric_of(series: &str) -> Option<&'static Metric> {
