@@ -119,11 +119,17 @@ pub fn start(options: Options) -> Result<Agent, Failure> {
 
 /// Attaches and detaches at once.
 pub fn try_probes(options: &Options) -> Tried {
-    let attached = attach_options(options, layout(Path::new("/"), &options.cgroups).as_ref())
-        .and_then(|options| attach::attach(&options).map_err(Failure::from));
-    match attached {
-        Ok(attached) => Tried { probes: attached.verdicts.iter().map(probe_fact).collect(), outcome: Ok(()) },
-        Err(failure) => Tried { probes: Vec::new(), outcome: Err(failure) },
+    let attach_options = match attach_options(options, layout(Path::new("/"), &options.cgroups).as_ref()) {
+        Ok(attach_options) => attach_options,
+        Err(failure) => return Tried { probes: Vec::new(), outcome: Err(failure) },
+    };
+    let facts = |verdicts: &[Verdict]| verdicts.iter().map(probe_fact).collect();
+    match attach::attach(&attach_options) {
+        Ok(attached) => Tried { probes: facts(&attached.verdicts), outcome: Ok(()) },
+        Err(error) => {
+            let probes = if let AttachError::Required { all, .. } = &error { facts(all) } else { Vec::new() };
+            Tried { probes, outcome: Err(error.into()) }
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use slowpod_ebpf::abi::{
 use slowpod_ebpf::rules::verifier::at_most;
 
 use super::{
-    blocked,
+    blocked::{self, LongCall},
     kernel::{OFF_TASK_PID, OFF_TASK_RUN_DELAY, TaskStruct, identity, is_own, is_user},
     sample::{self, What},
     settings,
@@ -42,7 +42,10 @@ pub const NO_CAUSE: u32 = u32::MAX;
 struct Budget {
     /// Which stretch, counted since boot.
     stretch: u64,
-    /// Looks so far.
+    /// Looks so far at threads that wait for a lock. There are few, and they tell most: a storm of short children must
+    /// not use theirs up.
+    spent_on_locks: u64,
+    /// Looks at all others.
     spent: u64,
 }
 
@@ -84,11 +87,16 @@ pub fn left(ctx: &BtfTracePointContext, prev: *const TaskStruct, how: Leaves, tr
             }
         }
     }
-    let for_long = || match tracked {
-        NO_CAUSE => blocked::is_for_long(),
-        cause => cause == Cause::FileLock as u32 || cause == Cause::ChildWait as u32,
+    let call = match (how, tracked) {
+        (Leaves::Preempted | Leaves::ForGood, _) => LongCall::None,
+        (Leaves::Blocked, NO_CAUSE) => blocked::long_call(),
+        (Leaves::Blocked, cause) => match cause {
+            cause if cause == Cause::FileLock as u32 => LongCall::Lock,
+            cause if cause == Cause::ChildWait as u32 => LongCall::Child,
+            _ => LongCall::None,
+        },
     };
-    if (expected_long != 0 || (how == Leaves::Blocked && for_long())) && is_watched(prev) && may_look(now) {
+    if (expected_long != 0 || call != LongCall::None) && is_watched(prev) && may_look(now, call) {
         let cause = match (how, tracked) {
             (Leaves::Preempted | Leaves::ForGood, _) => NO_CAUSE,
             (Leaves::Blocked, NO_CAUSE) => blocked::cause(prev),
@@ -198,7 +206,7 @@ fn tell(slot: &Slot, next: *const TaskStruct, absence: &Absence) {
     if slot.flags & STACKS_TAKEN == 0 {
         user_stack = 0;
         kernel_stack = 0;
-        if absence.state == BLOCKED && may_look(absence.now) {
+        if absence.state == BLOCKED && may_look(absence.now, LongCall::None) {
             kernel_stack = stack::of_other(next, owner.task, absence.now);
         }
     }
@@ -274,14 +282,15 @@ fn since_mark(then: u32, ns: u64) -> u64 {
 
 /// Whether a stack may be looked at now.
 #[inline(always)]
-fn may_look(now: u64) -> bool {
+fn may_look(now: u64, call: LongCall) -> bool {
     let Some(budget) = BUDGET.get_ptr_mut(0) else { return false };
     // SAFETY: this CPU's slot of a map that is never freed; the scheduler does not interrupt itself.
     let budget = unsafe { &mut *budget };
     let stretch = now / LOOKS_STRETCH_NS;
     if budget.stretch != stretch {
-        *budget = Budget { stretch, spent: 0 };
+        *budget = Budget { stretch, spent_on_locks: 0, spent: 0 };
     }
-    budget.spent += 1;
-    budget.spent <= settings::knob(Knob::Looks)
+    let spent = if call == LongCall::Lock { &mut budget.spent_on_locks } else { &mut budget.spent };
+    *spent += 1;
+    *spent <= settings::knob(Knob::Looks)
 }

@@ -16,6 +16,17 @@ use super::{
     text::user_value,
 };
 
+/// Calls that are made rarely, and then wait for long.
+#[derive(Clone, Copy, PartialEq)]
+pub enum LongCall {
+    /// Another one, or none.
+    None = 0,
+    /// For a child.
+    Child = 1,
+    /// For a file's lock.
+    Lock = 2,
+}
+
 /// Why `task`, the running thread, is about to sleep: a [`Cause`] as its number.
 #[inline(always)]
 pub fn cause(task: *const TaskStruct) -> u32 {
@@ -51,20 +62,22 @@ extern "C" fn cause_by_call() -> u64 {
     cause::cause(&Blocked { in_iowait: false, in_syscall, call, file, detail }) as u64
 }
 
-/// 1 = the running thread is about to wait for a lock or a child.
+/// Which [`LongCall`] the running thread is in.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn call_waits_long() -> u64 {
-    let Some(regs) = entry_regs(current()) else { return 0 };
+    let Some(regs) = entry_regs(current()) else { return LongCall::None as u64 };
     let number = OFF_REGS_SYSCALL.of(regs).unwrap_or(-1);
     if number < 0 {
-        return 0;
+        return LongCall::None as u64;
     }
-    u64::from(match settings::call_class(number as u32) {
-        Call::Flock | Call::Wait => true,
-        Call::Fcntl => cause::fcntl_waits(second(regs)),
-        _ => false,
-    })
+    let call = match settings::call_class(number as u32) {
+        Call::Wait => LongCall::Child,
+        Call::Flock => LongCall::Lock,
+        Call::Fcntl if cause::fcntl_waits(second(regs)) => LongCall::Lock,
+        _ => LongCall::None,
+    };
+    call as u64
 }
 
 /// Why `task` was away, told as it comes back: its entry into the kernel is still on its stack. Its memory is
@@ -88,10 +101,17 @@ pub fn cause_of_returning(task: *const TaskStruct) -> Cause {
     cause::cause(&Blocked { in_iowait: false, in_syscall, call, file, detail })
 }
 
-/// Whether the running thread is about to wait for a lock or a child: rarely, and then for long.
+/// Which long call the running thread, which is about to sleep, is in.
 #[inline(always)]
-pub fn is_for_long() -> bool {
-    settings::SET_HAVE_PT_REGS.load() != 0 && call_waits_long() != 0
+pub fn long_call() -> LongCall {
+    if settings::SET_HAVE_PT_REGS.load() == 0 {
+        return LongCall::None;
+    }
+    match call_waits_long() {
+        1 => LongCall::Child,
+        2 => LongCall::Lock,
+        _ => LongCall::None,
+    }
 }
 
 #[inline(always)]

@@ -38,7 +38,7 @@ pub enum AttachError {
     #[error("the kernel's type description cannot be read: {0}")]
     BadBtf(#[from] BtfError),
     /// The kernel is older than the ring buffer.
-    #[error("kernel {release} is too old: slowpod needs Linux 5.8 or newer, and 5.15 for every probe")]
+    #[error("kernel {release} is too old: slowpod needs Linux 5.8 or newer, and 6.3 for every probe")]
     KernelTooOld {
         /// As `uname -r` shows it.
         release: String,
@@ -52,8 +52,13 @@ pub enum AttachError {
         errno: Option<i32>,
     },
     /// A probe without which the agent is of no use has no rung.
-    #[error("probe {} is {}: {}", .0.probe, .0.state.name(), .0.why.join("; "))]
-    Required(Verdict),
+    #[error("probe {} is {}: {}", .verdict.probe, .verdict.state.name(), .verdict.why.join("; "))]
+    Required {
+        /// How it fares.
+        verdict: Verdict,
+        /// How all probes fare, it among them.
+        all: Vec<Verdict>,
+    },
 }
 
 /// What kind of remedy an [`AttachError`] needs.
@@ -78,7 +83,7 @@ impl AttachError {
             | AttachError::KernelTooOld { .. } => AttachErrorKind::Kernel,
             AttachError::Object { errno: Some(libc::EPERM | libc::EACCES), .. } => AttachErrorKind::Privilege,
             AttachError::Object { .. } => AttachErrorKind::Defect,
-            AttachError::Required(verdict) => match verdict.state {
+            AttachError::Required { verdict, .. } => match verdict.state {
                 State::Denied => AttachErrorKind::Privilege,
                 State::Unsupported => AttachErrorKind::Kernel,
                 State::Attached | State::Degraded | State::Broken | State::Off => AttachErrorKind::Defect,
@@ -94,13 +99,14 @@ mod tests {
     #[test]
     fn every_error_asks_for_one_remedy_and_says_it() {
         let required = |state| {
-            AttachError::Required(Verdict {
+            let verdict = Verdict {
                 probe: "spawn",
                 state,
                 rung: None,
                 why: vec!["this kernel has no hook".into()],
                 consequence: Some("nothing is seen"),
-            })
+            };
+            AttachError::Required { all: vec![verdict.clone()], verdict }
         };
         for (error, kind, says) in [
             (AttachError::MissingPrivilege { missing: "CAP_BPF".into() }, AttachErrorKind::Privilege, "sudo"),

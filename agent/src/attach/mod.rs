@@ -168,13 +168,11 @@ pub fn attach(options: &Options) -> Result<Attached, AttachError> {
     let mut ladder =
         Ladder { ebpf, kernel_types, offsets: &offsets, options, tracefs: TraceFs::ensure(), sampler };
     ladder.load_first_rungs();
-    let mut verdicts = Vec::new();
-    for probe in PROBES {
-        let verdict = ladder.climb(probe);
-        if probe.need == Need::Required && !verdict.state.is_on() {
-            return Err(AttachError::Required(verdict));
-        }
-        verdicts.push(verdict);
+    let verdicts: Vec<Verdict> = PROBES.iter().map(|probe| ladder.climb(probe)).collect();
+    let useless =
+        |(probe, verdict): &(&Probe, &Verdict)| probe.need == Need::Required && !verdict.state.is_on();
+    if let Some((_, verdict)) = PROBES.iter().zip(&verdicts).find(useless) {
+        return Err(AttachError::Required { verdict: verdict.clone(), all: verdicts });
     }
     let Ladder { mut ebpf, sampler, .. } = ladder;
     let threads = Threads::take(&mut ebpf).map_err(|detail| AttachError::Object { detail, errno: None })?;

@@ -7,7 +7,7 @@ use super::run::{self, Serving};
 use super::{Failure, tables};
 use crate::fold::Window;
 use crate::views::{self, Query};
-use crate::{agent, pipeline};
+use crate::{agent, pipeline, web};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
@@ -38,8 +38,15 @@ pub struct Args {
 /// # Errors
 /// What attaching, listening or starting the daemon gives.
 pub fn run(args: Args) -> Result<(), Failure> {
+    // Listen first: a port that is taken should not cost an attach.
+    let listen = || {
+        let listen = web::Listen { address: args.listen.clone(), ..web::Listen::default() };
+        web::bind(&listen).map_err(|error| Failure::Failed(error.to_string()))
+    };
+    let bound = if args.once { None } else { Some(listen()?) };
+    let signals = Signals::catch()?;
     let agent = agent::start(agent::Options::default())?;
-    let serving = if args.once { None } else { Some(Serving::begin(&args.listen, &agent)?) };
+    let serving = bound.map(|bound| Serving::over(bound, &agent)).transpose()?;
     live::print_probes(&agent);
     let mut daemon = Daemon::start(&args)?;
     eprintln!(
@@ -72,7 +79,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     match serving {
         Some(serving) => {
             eprintln!("\nthe same as pages: {}   (Ctrl-C ends)", serving.url());
-            run::serve_until(serving, agent, Signals::catch()?)
+            run::serve_until(serving, agent, signals)
         }
         None => agent.stop(),
     }

@@ -16,7 +16,8 @@ use std::path::PathBuf;
 pub struct Args {
     /// The tape.
     tape: PathBuf,
-    /// What to answer: storms, findings, cni, pods, pod, processes, netlink, probes.
+    /// What to answer: findings, storms, top, processes, netlink, cni, cni_sandbox, pods, pod, sched, sched_heatmap,
+    /// wakers, probes.
     #[arg(default_value = "findings")]
     view: String,
     /// Parameters as in a URL, such as `seconds=10&ago=1m&limit=5`; `ago` counts back from the tape's end.

@@ -136,17 +136,11 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// Binds a loopback address and begins to answer.
+    /// Begins to answer at an address that was bound before.
     ///
     /// # Errors
-    /// When the address is taken, or others could reach it.
-    pub fn begin(address: &str, agent: &Agent) -> Result<Serving, Failure> {
-        let listen = web::Listen { address: address.into(), ..web::Listen::default() };
-        let bound = web::bind(&listen).map_err(|error| Failure::Failed(error.to_string()))?;
-        Serving::over(bound, agent)
-    }
-
-    fn over(bound: web::Bound, agent: &Agent) -> Result<Serving, Failure> {
+    /// When there are no threads to be had.
+    pub fn over(bound: web::Bound, agent: &Agent) -> Result<Serving, Failure> {
         Ok(Serving { server: web::start(bound, agent.hub())? })
     }
 

@@ -108,6 +108,20 @@ fn a_kernel_without_btf_is_4() {
     }
 }
 
+/// Without one of the probes that must be, the verdicts on all others are printed all the same.
+#[test]
+fn verdicts_are_printed_also_when_the_agent_could_not_run() {
+    let words = ["probes", "-o", "json", "--avoid", "sched_process_exec"];
+    let ended = refused(&mut slowpod(&words), 1, &["probe exec is"]);
+    let probes = ended.json().list("/probes");
+    let state = |name: &str| {
+        let row = probes.iter().find(|probe| probe.text("/probe") == name).expect("a verdict");
+        row.text("/state").to_owned()
+    };
+    assert_eq!((state("exec"), state("spawn")), ("off".into(), "attached".into()), "{}", ended.out);
+    assert_eq!(probes.len(), slowpod_ebpf::abi::probes::PROBES.len());
+}
+
 #[test]
 fn strict_is_5_only_when_data_are_missing() {
     // The smallest ring cannot hold a storm that nobody takes out of it.

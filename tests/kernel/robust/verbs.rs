@@ -82,3 +82,32 @@ fn the_demo_finds_its_storm_with_and_without_ipset() {
         assert!(ended.out.contains("`ipset add`") && ended.out.contains("120"), "{}", ended.out);
     }
 }
+
+/// As a newcomer runs it: it serves what it found until Ctrl-C, and leaves nothing behind.
+#[test]
+fn the_demo_serves_its_pages_until_it_is_interrupted() {
+    let words = ["demo", "--services", "20", "--resyncs", "1", "--listen", "127.0.0.1:0"];
+    let started = Started::new(&mut slowpod(&words));
+    let address = until("the demo's address", || {
+        let said = started.err.text();
+        let (_, url) = said.split_once("the same as pages: http://")?;
+        Some(url.split_once('/')?.0.to_owned())
+    });
+    let held = bpf::held_by(started.pid());
+    assert!(held.iter().any(|(table, _)| *table == "link_id"), "{held:?}");
+    let storms = slowpod::client::get(&address, "/api/v1/storms?seconds=60").expect("an answer");
+    let storms = Truth::new(serde_json::from_slice(&storms).expect("JSON"));
+    let classes = storms.list("/daemons").into_iter().flat_map(|daemon| daemon.list("/classes"));
+    let adds = classes.into_iter().find(|class| class.text("/argv_class") == "ipset add").expect("the storm");
+    assert_eq!(adds.number("/spawns"), 40, "{storms}");
+    started.signal(libc::SIGINT);
+    let ended = started.finish();
+    assert_eq!(ended.code(), Some(0), "{}", ended.err);
+    until("nothing of the demo in the kernel", || bpf::left_of(&held).is_empty().then_some(()));
+    // A port that is taken costs no attach, and no resync.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("its number").to_string();
+    let ended = run(&mut slowpod(&["demo", "--listen", &address]));
+    assert_eq!(ended.code(), Some(1), "{}", ended.err);
+    assert!(!ended.err.contains("attached"), "{}", ended.err);
+}

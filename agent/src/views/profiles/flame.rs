@@ -1,28 +1,31 @@
 //! Samples as a tree from the root frames (pod, container, process) up to the innermost function. In: a profile.
 //! Out: folded stacks, each once and in order.
 //!
-//! Stacks are merged before they are written: a million samples go through some thousand stacks, and what is too
-//! narrow to be seen need not be drawn.
+//! No tree is built: sorted by the names of their frames, the stacks of a branch lie beside each other, and a branch that
+//! is too narrow to be seen is never gone into.
 
 use super::model::{Frame, Profile};
 use crate::fold::grow::Grow;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
-/// A tree over one or two profiles.
+/// The stacks of one or two profiles.
+#[derive(Default)]
 pub(super) struct Tree {
     names: Names,
-    nodes: Vec<Node>,
+    /// The paths of all stacks, one behind the other: numbers of names, outermost first.
+    frames: Vec<u32>,
+    stacks: Vec<Stack>,
 }
 
 /// Values of a first profile and of a second one.
 pub(super) type Pair = [u64; 2];
 
-#[derive(Default)]
-struct Node {
-    name: u32,
-    children: BTreeMap<u32, u32>,
-    /// Of the stacks that end here.
+/// A path, which may be there several times.
+struct Stack {
+    path: Range<usize>,
+    /// Of what ends there.
     own: Pair,
 }
 
@@ -46,97 +49,126 @@ impl Names {
 
 impl Tree {
     pub(super) fn new() -> Self {
-        Tree { names: Names::default(), nodes: vec![Node::default()] }
+        Tree::default()
     }
 
     /// Adds one value of a profile's samples, as the first or the second of each pair.
     pub(super) fn add(&mut self, profile: &Profile, value: usize, side: usize) {
-        // Samples that differ in thread or cause only are one.
-        let mut sums: BTreeMap<(u32, u32), u64> = BTreeMap::new();
-        for sample in &profile.samples {
-            sums.entry((sample.owner, sample.stack)).or_default().grow(sample.values[value]);
-        }
+        let samples = profile.samples.iter().map(|sample| (sample.owner, sample.stack, sample.values[value]));
+        let mut samples: Vec<(u32, u32, u64)> = samples.filter(|(.., value)| *value > 0).collect();
+        samples.sort_unstable();
         let frames: Vec<u32> = profile.frames.iter().map(|frame| self.names.of(&shown(frame))).collect();
-        let mut root = (u32::MAX, 0);
-        for ((owner, stack), sum) in sums.into_iter().filter(|(_, sum)| *sum > 0) {
-            if root.0 != owner {
-                let roots = profile.owners[owner as usize].roots();
-                let roots: Vec<u32> = roots.iter().map(|name| self.names.of(&part(name))).collect();
-                root = (owner, roots.into_iter().fold(0, |node, name| self.child(node, name)));
+        let (mut roots, mut roots_of) = (Vec::new(), u32::MAX);
+        // Samples that differ in thread or cause only are one.
+        for same in samples.chunk_by(|one, other| (one.0, one.1) == (other.0, other.1)) {
+            let (owner, stack, _) = same[0];
+            if roots_of != owner {
+                let names = profile.owners[owner as usize].roots();
+                (roots, roots_of) = (names.iter().map(|name| self.names.of(&part(name))).collect(), owner);
             }
+            let begin = self.frames.len();
+            self.frames.extend(&roots);
             let stack = profile.stacks[stack as usize].iter().rev();
-            let leaf = stack.fold(root.1, |node, frame| self.child(node, frames[*frame as usize]));
-            self.nodes[leaf as usize].own[side].grow(sum);
+            self.frames.extend(stack.map(|frame| frames[*frame as usize]));
+            let mut own = [0, 0];
+            same.iter().for_each(|(.., value)| own[side].grow(*value));
+            self.stacks.push(Stack { path: begin..self.frames.len(), own });
         }
-    }
-
-    fn child(&mut self, node: u32, name: u32) -> u32 {
-        let next = self.nodes.len() as u32;
-        let child = *self.nodes[node as usize].children.entry(name).or_insert(next);
-        if child == next {
-            self.nodes.push(Node { name, ..Node::default() });
-        }
-        child
-    }
-
-    /// Folded stacks in the order of their names, with their values. A branch that has less than `least` on both
-    /// sides is not told apart: its value is its parent's own.
-    pub(super) fn lines(&self, least: u64, mut line: impl FnMut(&str, Pair)) {
-        let totals = self.totals();
-        let mut text = String::new();
-        self.walk(0, &totals, least, &mut text, &mut line);
-    }
-
-    /// The sum of each node and all above it. A child has a higher number than its parent.
-    fn totals(&self) -> Vec<Pair> {
-        let mut totals: Vec<Pair> = self.nodes.iter().map(|node| node.own).collect();
-        for (number, node) in self.nodes.iter().enumerate().rev() {
-            for child in node.children.values() {
-                let child = totals[*child as usize];
-                totals[number].iter_mut().zip(child).for_each(|(sum, more)| sum.grow(more));
-            }
-        }
-        totals
     }
 
     /// The sum of everything.
     pub(super) fn total(&self) -> Pair {
-        self.nodes.iter().fold([0, 0], |mut sum, node| {
-            sum.iter_mut().zip(node.own).for_each(|(sum, own)| sum.grow(own));
-            sum
-        })
+        self.stacks.iter().fold([0, 0], |sum, stack| plus(sum, stack.own))
     }
 
+    /// Folded stacks in the order of their names, with their values. A branch that has less than `least` on both
+    /// sides is not told apart: its value is its parent's own.
+    pub(super) fn lines(mut self, least: u64, mut line: impl FnMut(&str, Pair)) {
+        self.sort();
+        let mut below = vec![[0, 0]];
+        for stack in &self.stacks {
+            below.push(plus(below[below.len() - 1], stack.own));
+        }
+        let sorted = Sorted { names: &self.names.names, frames: &self.frames, stacks: &self.stacks, below };
+        sorted.walk(0..self.stacks.len(), 0, least, &mut String::new(), &mut line);
+    }
+
+    /// Brings the stacks into the order of their names, so that each branch is a range of them.
+    fn sort(&mut self) {
+        let names = &self.names.names;
+        let mut order: Vec<u32> = (0..names.len() as u32).collect();
+        order.sort_unstable_by_key(|number| &names[*number as usize]);
+        let mut rank = vec![0; names.len()];
+        for (place, number) in order.iter().enumerate() {
+            rank[*number as usize] = place as u32;
+        }
+        self.frames.iter_mut().for_each(|frame| *frame = rank[*frame as usize]);
+        self.names.names = order.iter().map(|number| names[*number as usize].clone()).collect();
+        let Tree { frames, stacks, .. } = self;
+        stacks.sort_unstable_by(|one, other| frames[one.path.clone()].cmp(&frames[other.path.clone()]));
+    }
+}
+
+/// Stacks in the order of their names.
+struct Sorted<'a> {
+    names: &'a [Arc<str>],
+    frames: &'a [u32],
+    stacks: &'a [Stack],
+    /// For each stack, and behind the last, the sum of all before it.
+    below: Vec<Pair>,
+}
+
+impl Sorted<'_> {
+    /// Goes through a branch: stacks that have their first `depth` frames in common, which `text` names.
     fn walk(
         &self,
-        number: u32,
-        totals: &[Pair],
+        branch: Range<usize>,
+        depth: usize,
         least: u64,
         text: &mut String,
         line: &mut impl FnMut(&str, Pair),
     ) {
-        let node = &self.nodes[number as usize];
-        let narrow = |child: &u32| totals[*child as usize].iter().all(|sum| *sum < least);
-        let mut own = node.own;
-        for child in node.children.values().filter(|child| narrow(child)) {
-            own.iter_mut().zip(totals[*child as usize]).for_each(|(sum, more)| sum.grow(more));
+        let frame = |at: usize| self.frames[self.stacks[at].path.clone()].get(depth).copied();
+        // Those that end here come before all that go on.
+        let mut at =
+            branch.start + self.stacks[branch.clone()].partition_point(|stack| stack.path.len() == depth);
+        let mut own = self.sum(branch.start..at);
+        let mut children = Vec::new();
+        while at < branch.end {
+            let begin = at;
+            let child = frame(begin);
+            at += self.stacks[begin..branch.end]
+                .partition_point(|stack| self.frames[stack.path.clone()].get(depth).copied() == child);
+            let sum = self.sum(begin..at);
+            match child {
+                Some(child) if sum.iter().any(|sum| *sum >= least) => children.push((child, begin..at)),
+                _ => own = plus(own, sum),
+            }
         }
         if own != [0, 0] && !text.is_empty() {
             line(text, own);
         }
-        let mut children: Vec<u32> = node.children.values().copied().filter(|child| !narrow(child)).collect();
-        children.sort_by_key(|child| &self.names.names[self.nodes[*child as usize].name as usize]);
-        for child in children {
+        for (child, branch) in children {
             let before = text.len();
             if before > 0 {
                 text.push(';');
             }
-            text.push_str(&self.names.names[self.nodes[child as usize].name as usize]);
+            text.push_str(&self.names[child as usize]);
             // No deeper than what the kernel keeps of two stacks, and some notes and roots.
-            self.walk(child, totals, least, text, line);
+            self.walk(branch, depth + 1, least, text, line);
             text.truncate(before);
         }
     }
+
+    fn sum(&self, of: Range<usize>) -> Pair {
+        let (end, begin) = (self.below[of.end], self.below[of.start]);
+        [end[0] - begin[0], end[1] - begin[1]]
+    }
+}
+
+fn plus(mut sum: Pair, more: Pair) -> Pair {
+    sum.iter_mut().zip(more).for_each(|(sum, more)| sum.grow(more));
+    sum
 }
 
 /// A frame as flame graphs write it: `_[k]` marks the kernel's, `_[i]` what was inlined.
