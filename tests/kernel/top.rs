@@ -76,6 +76,8 @@ fn children_and_their_cost_are_their_spawners() {
 #[test]
 fn the_verb_draws_as_often_as_told_and_ends_with_its_reader() {
     let agent = agent!();
+    // An agent that has just come knows of nobody yet.
+    agent.view_when(&path("top", ""), |answer| !answer.list("/owners").is_empty());
     let lines = told(&mut slowpod_top(&agent, &["-n", "3", "--interval", "10ms", "-o", "json"]));
     assert_eq!(lines.lines().count(), 3, "{lines}");
     let table = told(&mut slowpod_top(&agent, &["--once", "--limit", "3"]));
