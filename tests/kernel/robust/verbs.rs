@@ -1,11 +1,13 @@
-//! The verbs that attach for themselves: diagnose, probes, demo.
+//! The verbs that attach for themselves (diagnose, probes, demo), and `storms`, which asks a running agent.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
+use harness::agent::Agent;
+use harness::netns::die_with_test;
 use harness::truth::Truth;
-use harness::workload;
+use harness::{agent, workload};
 
-use super::{Ended, Started, bpf, run, slowpod, until};
+use super::{Ended, Started, bpf, daemon_of, run, slowpod, storm, until};
 
 /// Diagnoses while something runs, and ends the watch by Ctrl-C once that is over.
 fn diagnose(options: &[&str], mut while_watching: impl FnMut()) -> Ended {
@@ -110,4 +112,87 @@ fn the_demo_serves_its_pages_until_it_is_interrupted() {
     let ended = run(&mut slowpod(&["demo", "--listen", &address]));
     assert_eq!(ended.code(), Some(1), "{}", ended.err);
     assert!(!ended.err.contains("attached"), "{}", ended.err);
+}
+
+/// Each probe's name, state and rung, in the answer's order.
+fn verdicts(answer: &Truth) -> Vec<[String; 3]> {
+    let row = |probe: &Truth| ["/probe", "/state", "/rung"].map(|field| probe.text(field).to_owned());
+    answer.list("/probes").iter().map(row).collect()
+}
+
+#[test]
+fn probes_are_told_alike_with_and_without_an_agent() {
+    let agent = agent!();
+    let of_agent = verdicts(&agent.get("/api/v1/probes").expect("an answer"));
+    let tried = run(&mut slowpod(&["probes", "-o", "json"])).ok().json();
+    assert_eq!(verdicts(&tried), of_agent);
+    let attached = of_agent.iter().filter(|[_, state, rung]| state == "attached" && !rung.is_empty());
+    assert!(attached.count() > 0, "{of_agent:?}");
+    let table = run(&mut slowpod(&["probes"])).ok().out;
+    for [probe, ..] in &of_agent {
+        assert!(
+            table.lines().any(|line| line.split_whitespace().any(|word| word == probe)),
+            "{probe}: {table}"
+        );
+    }
+}
+
+/// What of a daemon no longer changes once its loops are over: all but readings of the wall clock.
+fn settled(daemon: &Truth) -> Vec<serde_json::Value> {
+    let loops = daemon.list("/latest_loops");
+    let of_loops = loops.iter().flat_map(|own| {
+        ["/number", "/start/ktime_ns", "/duration_ns", "/spawns", "/busy_ns", "/storm", "/waits", "/classes"]
+            .map(|field| own.at(field).clone())
+    });
+    ["/name", "/path", "/pids", "/identity", "/storm", "/score_ns", "/loops_total", "/series", "/classes"]
+        .map(|field| daemon.at(field).clone())
+        .into_iter()
+        .chain(of_loops)
+        .collect()
+}
+
+/// The daemon of a process in an answer, when all its loops are over.
+fn over(answer: &Truth, pid: u32) -> Option<Truth> {
+    let daemon = daemon_of(answer, pid)?;
+    daemon.list("/latest_loops").iter().all(|own| own.at("/open") == false).then_some(daemon)
+}
+
+fn slowpod_storms(agent: &Agent, options: &[&str]) -> Command {
+    slowpod(&[&["storms", "--listen", agent.address(), "-d", "170", "-o", "json"], options].concat())
+}
+
+#[test]
+fn storms_are_told_as_over_http() {
+    let agent = agent!();
+    let pid = storm(200).number("/pid") as u32;
+    let path = format!("/api/v1/storms?seconds=170&pid={pid}");
+    let by_http = agent.view_when(&path, |answer| over(answer, pid).is_some());
+    let by_verb = run(&mut slowpod_storms(&agent, &["--pid", &pid.to_string()])).ok().json();
+    assert_eq!(by_verb.number("/daemons_matched"), 1);
+    let [by_http, by_verb] = [by_http, by_verb].map(|answer| over(&answer, pid).expect("the daemon"));
+    assert_eq!(spawns(&by_http), 200);
+    assert_eq!(settled(&by_verb), settled(&by_http));
+}
+
+/// Spawns of a daemon, all classes together.
+fn spawns(daemon: &Truth) -> u64 {
+    daemon.list("/classes").iter().map(|class| class.number("/spawns")).sum()
+}
+
+#[test]
+fn watched_storms_are_told_anew_until_nobody_reads() {
+    let agent = agent!();
+    let mut command = slowpod_storms(&agent, &["--watch"]);
+    let mut watching = die_with_test(&mut command).stdout(Stdio::piped()).spawn().expect("the verb runs");
+    let stdout = watching.stdout.take().expect("stdout was piped");
+    let mut answers = serde_json::Deserializer::from_reader(stdout).into_iter::<serde_json::Value>();
+    let mut until_ns = || {
+        let answer = answers.next().expect("one more answer").expect("JSON");
+        Truth::new(answer).number("/window/until_ktime_ns")
+    };
+    let (first_ns, second_ns) = (until_ns(), until_ns());
+    assert!(second_ns > first_ns, "asked anew: {first_ns}, then {second_ns}");
+    drop(answers);
+    let status = until("its end", || watching.try_wait().expect("a status"));
+    assert!(status.success(), "as `storms --watch | head` does: {status}");
 }
