@@ -8,6 +8,7 @@ use harness::tools::Tool;
 use harness::truth::Truth;
 use harness::{agent, workload};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::process::Command;
 
 /// What the children of one class sent whom this process spawned, up to an instant.
@@ -29,7 +30,15 @@ fn check(what: &str, call: &str, per_send: u64) {
     let sender = sender(&agent, "workload netlink-storm", std::process::id(), truth.number("/end_ns"));
     assert_eq!((sender.text("/sender"), sender.number("/spawns")), ("children", 1));
     let [message] = &sender.list("/messages")[..] else { panic!("{sender}") };
-    assert_eq!((message.text("/family"), message.at("/message")), ("ROUTE", truth.at("/message_type")));
+    let (family, subsystem) = match what {
+        "getlink" | "newroute" | "duplicate" => ("ROUTE", json!(null)),
+        "getfamily" => ("GENERIC", json!("nlctrl")),
+        "gettable" | "newtable" => ("NETFILTER", json!("nftables")),
+        "getconntrack" => ("NETFILTER", json!("conntrack")),
+        other => panic!("no family is known of {other}"),
+    };
+    assert_eq!((message.text("/family"), message.at("/subsystem")), (family, &subsystem), "{what}");
+    assert_eq!(message.at("/message"), truth.at("/message_type"));
     for field in ["/messages", "/sends", "/bytes"] {
         assert_eq!(message.at(field), truth.at(field), "{field}: {what} by {call}, {per_send} at a time");
     }
@@ -43,10 +52,13 @@ fn check(what: &str, call: &str, per_send: u64) {
         let around_ns = sends * 1_500 + truth.number("/runnable_ns");
         assert_near("inside", message.number("/inside_ns"), truth.number("/inside_ns"), 10, around_ns);
     }
-    let refused = truth.at("/errors").get(libc::EEXIST.to_string()).and_then(|n| n.as_u64()).unwrap_or(0);
-    assert_eq!(message.number("/refused"), refused, "{message}");
-    let by = if refused > 0 { json!({ "EEXIST": refused }) } else { json!({}) };
-    assert_eq!(sender.at("/refused_by"), &by);
+    let refused = |errno: i32| truth.at("/errors").get(errno.to_string()).and_then(|count| count.as_u64());
+    let by: BTreeMap<&str, u64> = [(libc::EEXIST, "EEXIST"), (libc::ENOENT, "ENOENT")]
+        .into_iter()
+        .filter_map(|(errno, name)| Some((name, refused(errno)?)))
+        .collect();
+    assert_eq!(message.number("/refused"), by.values().sum::<u64>(), "{message}");
+    assert_eq!(sender.at("/refused_by"), &json!(by));
     assert_eq!(sender.number("/cut_sends"), 0);
 }
 
@@ -70,6 +82,27 @@ fn questions_and_refusals() {
     check("getlink", "sendmsg", 1);
     check("duplicate", "sendmsg", 1);
     check("duplicate", "sendto", 10);
+}
+
+#[test]
+fn generic_netlinks_own_family() {
+    check("getfamily", "sendmsg", 1);
+    check("getfamily", "sendto", 7);
+}
+
+/// The markers around a batch are no messages.
+#[test]
+fn tables_of_nftables_asked_for_and_made() {
+    check("gettable", "sendto", 1);
+    check("gettable", "sendmsg", 9);
+    check("newtable", "sendmsg", 1);
+    check("newtable", "sendto", 20);
+}
+
+#[test]
+fn connections_asked_for() {
+    check("getconntrack", "sendmsg", 1);
+    check("getconntrack", "sendto", 9);
 }
 
 /// Runs a script in a network namespace of its own, and gives its shell's pid and the instant of its end.

@@ -12,6 +12,7 @@ mod exec_kinds;
 mod lineage;
 mod loops;
 mod netlink;
+mod netlink_requests;
 mod netlink_socket;
 mod outcomes;
 mod pid_recycle;

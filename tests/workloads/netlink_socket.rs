@@ -1,4 +1,4 @@
-//! A bare netlink socket: enough of linux/netlink.h and linux/rtnetlink.h to ask and to read answers.
+//! A bare netlink socket: enough of linux/netlink.h to ask and to read answers.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -34,7 +34,7 @@ pub(crate) struct NetlinkSocket {
 }
 
 impl NetlinkSocket {
-    /// Opens and binds a socket of a protocol (`NETLINK_ROUTE`, `NETLINK_USERSOCK`).
+    /// Opens and binds a socket of a protocol (`NETLINK_ROUTE`, `NETLINK_NETFILTER`).
     pub(crate) fn open(protocol: i32) -> io::Result<NetlinkSocket> {
         // SAFETY: plain numbers; the descriptor is checked before it is owned.
         let fd = unsafe {
@@ -122,12 +122,16 @@ pub(crate) fn message(kind: u16, flags: i32, sequence: u32, body: &[u8]) -> Vec<
     bytes
 }
 
-/// One attribute of four bytes.
-pub(crate) fn attribute(kind: u16, value: [u8; 4]) -> [u8; 8] {
-    let mut bytes = [0; 8];
-    bytes[..2].copy_from_slice(&8u16.to_ne_bytes());
-    bytes[2..4].copy_from_slice(&kind.to_ne_bytes());
-    bytes[4..].copy_from_slice(&value);
+/// Bytes of `struct nlattr`.
+const ATTRIBUTE_BYTES: usize = 4;
+
+/// One attribute, padded likewise.
+pub(crate) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    bytes.extend(((ATTRIBUTE_BYTES + value.len()) as u16).to_ne_bytes());
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(value);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
     bytes
 }
 
