@@ -302,6 +302,7 @@ fn process_fact(process: &crate::enrich::processes::Process) -> fact::Process {
         cgroup_id: process.cgroup_id,
         inner_pid: process.inner_pid,
         uid: process.uid,
+        namespaces: process.namespaces,
         exited: process.gone.then_some(fact::Exited { exit_ns: 0, status: 0 }),
         ..fact::Process::default()
     }

@@ -12,12 +12,14 @@
 //! }
 //!
 //! process kube pid=100 comm=kube-router path=/usr/bin/kube-router argv="kube-router --run" cgroup=5 ppid=1
-//!                       the start-up scan finds a process (exact=no: with its start cut to a tick)
+//!                       the start-up scan finds a process (exact=no: with its start cut to a tick); mount_ns=, pid_ns=
+//!                       and net_ns= put it in other namespaces than the host's (0: not known), and its children with it
 //! cgroup 5 /kubepods/…  the scan finds a cgroup        mkdir 5 /path   rmdir 5   move kube 5
 //! spawn kube->a         kube forks; `a` is a new process each time. Also: begun=300us (the clone call was
 //!                       entered so long before), tid=7 (which thread of kube forks), inner=3, stack=9, vfork
 //! thread kube           kube makes a thread
-//! exec a /usr/sbin/ipset argv="ipset add X"      also: comm=, tid=7, script, argv_cut, path_cut
+//! exec a /usr/sbin/ipset argv="ipset add X"      also: comm=, tid=7, script, argv_cut, path_cut, mount_ns=,
+//!                       pid_ns=, net_ns=
 //! cni a ADD sandbox=5b1f if=eth0 netns=/run/netns/x args="K8S_POD_NAME=web;..."   the exec had such an
 //!                       environment; also trace=, cut
 //! wait a file_lock lock for=60ms path=/run/xtables.lock dev=1 ino=7 holder=b queue=3   a wait that ends now, its cause

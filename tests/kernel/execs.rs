@@ -1,8 +1,12 @@
 //! Execs out of the ordinary: what the agent says ran, against what the workload made run.
 
 use crate::exact::{Ended, path};
+use harness::running::Running;
 use harness::truth::Truth;
 use harness::{agent, workload};
+use serde_json::{Value, json};
+use std::os::unix::fs::MetadataExt;
+use std::process::Command;
 
 /// Most bytes of argv that are kept, and so shown.
 const KEPT_BYTES: usize = 4_096;
@@ -90,6 +94,41 @@ fn a_chain_of_execs_is_one_process() {
     let row = ended.row(&truth.child("/child"));
     assert_eq!(row.number("/execs"), truth.number("/execs"));
     assert_eq!((row.text("/argv"), row.text("/path")), ("/bin/true", "/bin/true"));
+}
+
+/// The namespaces of a living process, as the kernel says.
+fn namespaces(pid: u64) -> Value {
+    let inode = |name: &str| {
+        let link = format!("/proc/{pid}/ns/{name}");
+        std::fs::metadata(&link).unwrap_or_else(|error| panic!("{link}: {error}")).ino()
+    };
+    json!({ "mount": inode("mnt"), "pid": inode("pid"), "net": inode("net") })
+}
+
+/// One that got its own by an exec, and one that was there before the agent.
+#[test]
+fn namespaces_are_the_kernels_own() {
+    let agent = agent!();
+    let mut unshare = Command::new("unshare");
+    // The child ends with unshare, which ends with the test.
+    unshare.args(["--mount", "--pid", "--net", "--fork", "--kill-child", "sleep", "60"]);
+    let unshare = Running::start(unshare);
+    let of_unshare = path("processes", &format!("state=alive&spawner={}", unshare.pid()));
+    let slept =
+        |answer: &Truth| answer.list("/processes").into_iter().find(|row| row.text("/comm") == "sleep");
+    let sleep = slept(&agent.view_when(&of_unshare, |answer| slept(answer).is_some())).expect("just seen");
+    let theirs = namespaces(sleep.number("/pid"));
+    assert_eq!(sleep.at("/namespaces"), &theirs);
+
+    let test = u64::from(std::process::id());
+    let alive = agent.get(&path("processes", &format!("state=alive&pid={test}"))).expect("an answer");
+    let rows = alive.list("/processes");
+    let own = rows.iter().find(|row| row.number("/pid") == test).expect("the test spawned, so it has a row");
+    let ours = namespaces(test);
+    assert_eq!(own.at("/namespaces"), &ours);
+    for kind in ["mount", "pid", "net"] {
+        assert_ne!(theirs[kind], ours[kind], "{kind}");
+    }
 }
 
 #[test]

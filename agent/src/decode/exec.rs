@@ -1,6 +1,6 @@
 //! Exec records: path and argv follow the fixed part.
 
-use super::{Garbled, fixed, part};
+use super::{Garbled, fact::Namespaces, fixed, part};
 use slowpod_ebpf::abi;
 
 /// A successful exec, with its strings. The strings are whatever the process passed: any bytes but NUL.
@@ -12,6 +12,13 @@ pub struct Exec<'a> {
     pub path: &'a [u8],
     /// Arguments, NUL-separated; perhaps cut or redacted (see the flags).
     pub argv: &'a [u8],
+}
+
+impl Exec<'_> {
+    /// The namespaces the new program runs in.
+    pub fn namespaces(&self) -> Namespaces {
+        Namespaces { mount: self.fixed.mount_ns, pid: self.fixed.pid_ns, net: self.fixed.net_ns }
+    }
 }
 
 /// A failed exec, with its path.

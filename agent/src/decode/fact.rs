@@ -5,10 +5,12 @@
 //! "wall_unix_ns":1718000000000000000}`. It is on tapes, so a field is never renamed nor given another meaning.
 //! Every time is kernel monotonic (`CLOCK_MONOTONIC`) unless its comment says otherwise.
 
+pub mod namespaces;
 pub mod pods;
 pub mod pressure;
 pub mod symbols;
 
+pub use namespaces::Namespaces;
 pub use pods::{PodRef, Throttled};
 pub use pressure::{Disk, Pressure};
 
@@ -240,6 +242,9 @@ pub struct Process {
     pub threads: u32,
     /// Real user id.
     pub uid: u32,
+    /// Its namespaces, as far as known.
+    #[serde(default, skip_serializing_if = "Namespaces::is_unknown")]
+    pub namespaces: Namespaces,
     /// The CNI work it does or is part of; `None` when it has nothing to do with any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cni: Option<Box<CniWork>>,

@@ -4,6 +4,7 @@
 //! finds has a start time rounded down to a clock tick; the first exact record about it sharpens the key.
 
 use super::{ProcId, cni::CniWork, text};
+use crate::decode::fact::Namespaces;
 use slowpod_ebpf::abi::{Task, exit::Exit};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -49,6 +50,9 @@ pub struct Process {
     pub scanned_ppid: u32,
     /// Real user id.
     pub uid: u32,
+    /// Its namespaces at its last exec, or as the start-up scan found them; of a process that never called exec those
+    /// of its spawner. A change without an exec is not seen.
+    pub namespaces: Namespaces,
     /// Threads it made while watched, the main one not counted.
     pub threads_made: u32,
     /// The CNI work it does or is part of: its environment names the pod, its cgroup the runtime.

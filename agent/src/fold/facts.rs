@@ -109,6 +109,7 @@ impl State {
             inner_pid: fact.inner_pid,
             scanned_ppid: fact.ppid,
             uid: fact.uid,
+            namespaces: fact.namespaces,
             threads_made: 0,
             cni: fact.cni.as_deref().map(|work| cni_work(work).into()),
             gone: false,

@@ -139,7 +139,6 @@ impl State {
         let fixed = &exec.fixed;
         let now_ns = fixed.header.ktime_ns;
         let id = self.known_or_stub(now_ns, &fixed.task, &fixed.comm, fixed.cgroup_id);
-        let script = fixed.flags & exec::FLAG_SCRIPT != 0;
         let argv_cut = fixed.flags & exec::FLAG_ARGV_CUT != 0;
         if self.window.holds(now_ns) {
             self.counts.execs += 1;
@@ -160,9 +159,10 @@ impl State {
         .into();
         process.argv_cut = argv_cut;
         process.class_only = fixed.flags & exec::FLAG_CLASS_ONLY != 0;
-        process.script = script;
+        process.script = fixed.flags & exec::FLAG_SCRIPT != 0;
         process.cgroup_id = fixed.cgroup_id;
         process.uid = fixed.uid;
+        process.namespaces = exec.namespaces();
         self.pod_exec(id, now_ns);
     }
 

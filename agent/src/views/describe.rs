@@ -3,6 +3,7 @@
 
 mod exits;
 
+use crate::decode::fact::Namespaces;
 use crate::enrich::cni::CniWork;
 use crate::enrich::identity::{Identity, Qos};
 use crate::enrich::{ProcId, processes::Process};
@@ -232,6 +233,8 @@ pub struct ProcessBlock {
     pub script: bool,
     /// Real user id.
     pub uid: u32,
+    /// The namespaces it runs in.
+    pub namespaces: NamespacesBlock,
     /// Cgroup path; `null` when its id was never told of.
     pub cgroup: Option<String>,
     /// Whose it is.
@@ -255,10 +258,33 @@ impl ProcessBlock {
             argv_cut: process.argv_cut,
             script: process.script,
             uid: process.uid,
+            namespaces: NamespacesBlock::from(&process.namespaces),
             cgroup: state.cgroups.get(process.cgroup_id).map(|cgroup| cgroup.path.clone()),
             identity: IdentityBlock::of_process(state, process),
             spawner: process.spawner.map(|id| ProcessRef::of(state, id)),
             scanned_ppid: (process.scanned_ppid > 0).then_some(process.scanned_ppid),
+        }
+    }
+}
+
+/// Namespaces by inode number, as `readlink /proc/PID/ns/mnt` shows them; `null` when not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct NamespacesBlock {
+    /// Mount namespace.
+    pub mount: Option<u32>,
+    /// Pid namespace.
+    pub pid: Option<u32>,
+    /// Network namespace.
+    pub net: Option<u32>,
+}
+
+impl From<&Namespaces> for NamespacesBlock {
+    fn from(namespaces: &Namespaces) -> Self {
+        let known = |inode: u32| (inode > 0).then_some(inode);
+        NamespacesBlock {
+            mount: known(namespaces.mount),
+            pid: known(namespaces.pid),
+            net: known(namespaces.net),
         }
     }
 }

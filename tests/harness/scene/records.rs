@@ -13,6 +13,9 @@ const FIRST_PID: u32 = 10_000;
 const CLONE_NS: u64 = 100_000;
 /// What tearing down a process takes when a line does not say.
 const TEARDOWN_NS: u64 = 50_000;
+/// Namespaces of a process that no line puts elsewhere: those that Linux 6.18 makes at boot.
+const HOST_NAMESPACES: fact::Namespaces =
+    fact::Namespaces { mount: 4_026_531_832, pid: 4_026_531_836, net: 4_026_531_833 };
 /// A kind number that no version has.
 const UNKNOWN_KIND: u32 = 63;
 
@@ -34,6 +37,7 @@ pub(super) struct Life {
     exec_fails: u32,
     inner_pid: u32,
     threads: u32,
+    namespaces: fact::Namespaces,
     pub(super) cgroup_id: u64,
     pub(super) comm: [u8; COMM_BYTES],
 }
@@ -112,8 +116,16 @@ impl Cast {
         let argv = words.option("argv").map_or_else(Vec::new, |word| nul_separated(&word.0));
         let cgroup_id = words.count("cgroup", 0)?;
         let task = Task { start_ns, tgid: pid, tid: pid };
-        let life =
-            Life { task, cgroup_id, comm: padded(&comm), inner_pid: pid, threads: 1, ..Life::default() };
+        let namespaces = namespaces(words, HOST_NAMESPACES)?;
+        let life = Life {
+            task,
+            cgroup_id,
+            comm: padded(&comm),
+            inner_pid: pid,
+            threads: 1,
+            namespaces,
+            ..Life::default()
+        };
         self.lives.insert(label, life);
         let process = fact::Process {
             tgid: pid,
@@ -126,6 +138,7 @@ impl Cast {
             cgroup_id,
             inner_pid: pid,
             threads: 1,
+            namespaces,
             ..fact::Process::default()
         };
         Ok(encoded(now_ns, &Fact::Process(Box::new(process))))
@@ -144,6 +157,7 @@ impl Cast {
             spawned_ns: now_ns,
             inner_pid,
             threads: 1,
+            namespaces: parent.namespaces,
             cgroup_id: parent.cgroup_id,
             comm: parent.comm,
             ..Life::default()
@@ -197,15 +211,16 @@ impl Cast {
         }
         life.exec_ns = now_ns;
         life.execs += 1;
+        life.namespaces = namespaces(words, life.namespaces)?;
         let fixed = exec::Exec {
             header: header(Kind::Exec, now_ns),
             task: life.task,
             cgroup_id: life.cgroup_id,
             old_tid: words.count("tid", life.task.tgid)?,
             uid: 0,
-            mount_ns: 0,
-            pid_ns: 0,
-            net_ns: 0,
+            mount_ns: life.namespaces.mount,
+            pid_ns: life.namespaces.pid,
+            net_ns: life.namespaces.net,
             flags,
             argv_total_bytes: argv.len() as u32,
             path_len: path.len() as u16,
@@ -307,6 +322,15 @@ fn split_of(words: &mut Words, wall_ns: u64) -> Result<split::Split, String> {
         Some(_) => split.blocked_ns[split::Cause::Other as usize] += rest_ns,
     }
     Ok(split)
+}
+
+/// The namespaces that a line names, the others as they were.
+fn namespaces(words: &mut Words, before: fact::Namespaces) -> Result<fact::Namespaces, String> {
+    Ok(fact::Namespaces {
+        mount: words.count("mount_ns", before.mount)?,
+        pid: words.count("pid_ns", before.pid)?,
+        net: words.count("net_ns", before.net)?,
+    })
 }
 
 /// A header whose length is filled in by [`with_tail`] or [`bytes`].

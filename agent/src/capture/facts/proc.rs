@@ -1,5 +1,5 @@
-//! The processes there are. In: `/proc/PID/{stat,status,cmdline,cgroup}` and the link `exe`. Out: `Process`
-//! facts, and whether one process is still alive.
+//! The processes there are. In: `/proc/PID/{stat,status,cmdline,cgroup}` and the links `exe` and
+//! `ns/{mnt,pid,net}`. Out: `Process` facts, and whether one process is still alive.
 //!
 //! Nothing else of a process is read, and no link is followed. Only a process that began a few minutes ago may be a CNI
 //! plugin at work: of its environment the variables of a CNI call are looked for, and nothing else of it is kept. Each process's
@@ -9,7 +9,7 @@
 
 use super::cgroups::split_line;
 use crate::decode::cni::Environment;
-use crate::decode::fact::{Exited, Process, tick_ns};
+use crate::decode::fact::{Exited, Namespaces, Process, tick_ns};
 use crate::decode::raw_text::RawText;
 use slowpod_ebpf::abi::cni::ARGS_BYTES;
 use slowpod_ebpf::abi::exec::ARGV_BYTES;
@@ -116,6 +116,11 @@ impl Reader<'_> {
             inner_pid: status.inner_pid.unwrap_or(tgid),
             threads: stat.threads,
             uid: status.uid,
+            namespaces: Namespaces {
+                mount: directory.namespace(c"ns/mnt"),
+                pid: directory.namespace(c"ns/pid"),
+                net: directory.namespace(c"ns/net"),
+            },
             cni: None,
             cni_environment: environ.and_then(|environ| cni_environment(&environ)).map(Box::new),
             exited: stat.has_exited().then_some(Exited { exit_ns: 0, status: stat.exit_status }),
@@ -296,6 +301,13 @@ impl Directory {
         };
         target.truncate(usize::try_from(len).map_err(|_| io::Error::last_os_error())?);
         Ok(target)
+    }
+
+    /// The inode number in a link like `mnt:[4026531841]`; 0 when there is none, as of a process that has ended.
+    fn namespace(&self, name: &CStr) -> u32 {
+        let target = self.link(name).unwrap_or_default();
+        let number = target.rsplit(|byte| *byte == b'[').next().and_then(|tail| tail.strip_suffix(b"]"));
+        number.and_then(|digits| str::from_utf8(digits).ok()?.parse().ok()).unwrap_or(0)
     }
 }
 

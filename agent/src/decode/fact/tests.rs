@@ -23,6 +23,7 @@ fn samples() -> Vec<(Fact, &'static str)> {
         inner_pid: 9,
         threads: 2,
         uid: 1000,
+        namespaces: Namespaces { mount: 4_026_531_841, pid: 4_026_532_200, net: u32::MAX },
         cni: Some(Box::new(CniWork {
             call: ProcessId { tgid: 7, start_ns: 8 },
             parent: Some(ProcessId { tgid: 5, start_ns: 6 }),
@@ -55,7 +56,7 @@ fn samples() -> Vec<(Fact, &'static str)> {
         (Fact::Clock { wall_unix_ns: -1 }, r#"{"fact":"clock","wall_unix_ns":-1}"#),
         (
             Fact::Process(Box::new(process)),
-            r#"{"fact":"process","tgid":4242,"start_ns":81230000000,"start_exact":true,"ppid":1,"spawner":{"tgid":17,"start_ns":5},"spawned_ns":6,"begun_ns":5,"exec_ns":7,"comm":"ipset","path":"/opt/caf\\xe9/ipset","path_deleted":true,"argv":"ipset\\0add\\0","argv_cut":true,"class_only":true,"script":true,"cgroup_id":18446744073709551615,"inner_pid":9,"threads":2,"uid":1000,"cni":{"call":{"tgid":7,"start_ns":8},"parent":{"tgid":5,"start_ns":6},"environment":{"command":"ADD","container_id":"","netns":"","ifname":"","args":"K8S_POD_NAME=\\xff","traceparent":""}},"exited":{"exit_ns":8,"status":256}}"#,
+            r#"{"fact":"process","tgid":4242,"start_ns":81230000000,"start_exact":true,"ppid":1,"spawner":{"tgid":17,"start_ns":5},"spawned_ns":6,"begun_ns":5,"exec_ns":7,"comm":"ipset","path":"/opt/caf\\xe9/ipset","path_deleted":true,"argv":"ipset\\0add\\0","argv_cut":true,"class_only":true,"script":true,"cgroup_id":18446744073709551615,"inner_pid":9,"threads":2,"uid":1000,"namespaces":{"mount":4026531841,"pid":4026532200,"net":4294967295},"cni":{"call":{"tgid":7,"start_ns":8},"parent":{"tgid":5,"start_ns":6},"environment":{"command":"ADD","container_id":"","netns":"","ifname":"","args":"K8S_POD_NAME=\\xff","traceparent":""}},"exited":{"exit_ns":8,"status":256}}"#,
         ),
         (
             Fact::Cgroup { id: 77, hierarchy: 4, path: "/kubepods".into() },
@@ -146,6 +147,7 @@ fn the_longest_process_is_far_below_the_bound() {
         argv: RawText(vec![0xff; ARGV_BYTES]),
         start_ns: u64::MAX,
         spawner: Some(ProcessId { tgid: u32::MAX, start_ns: u64::MAX }),
+        namespaces: Namespaces { mount: u32::MAX, pid: u32::MAX, net: u32::MAX },
         exited: Some(Exited { exit_ns: u64::MAX, status: u32::MAX }),
         ..Process::default()
     };

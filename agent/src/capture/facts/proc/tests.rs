@@ -38,6 +38,12 @@ impl Fake {
         symlink(target, self.0.path().join(format!("{pid}/exe"))).expect("a link");
     }
 
+    fn namespace(&self, pid: u32, name: &str, target: &str) {
+        let directory = self.0.path().join(format!("{pid}/ns"));
+        fs::create_dir_all(&directory).expect("a directory");
+        symlink(target, directory.join(name)).expect("a link");
+    }
+
     fn scan(&self) -> Vec<Process> {
         scan(self.0.path(), Some(0))
     }
@@ -69,6 +75,11 @@ fn every_field_of_a_process() {
     fake.process(42, b"ipset", 'S', 17, 0x400000);
     fake.put("42/cmdline", b"/sbin/ipset\0add\0secret\0");
     fake.exe(42, "/usr/sbin/ipset");
+    for (name, target) in
+        [("mnt", "mnt:[4026531841]"), ("pid", "pid:[4026532200]"), ("net", "net:[99999999999]")]
+    {
+        fake.namespace(42, name, target);
+    }
     let expected = Process {
         tgid: 42,
         start_ns: 81_230_000_000,
@@ -81,6 +92,8 @@ fn every_field_of_a_process() {
         inner_pid: 5,
         threads: 3,
         uid: 1000,
+        // No kernel gives the third: it does not fit an inode number.
+        namespaces: Namespaces { mount: 4_026_531_841, pid: 4_026_532_200, net: 0 },
         ..Process::default()
     };
     assert_eq!(fake.only(), expected);
