@@ -107,9 +107,9 @@ fn threads_are_summed() {
     let lived_ns = row.number("/threads/thread_ns") - row.number("/wall_ns");
     // A thread reads its clock once it has a CPU for the first time, and lives on until it has one for the last time.
     let (witnessed_ns, ready_ns) = (sum("/end_ns") - sum("/start_ns"), others("/split/runnable_ns"));
-    let told = format!("lifetimes of {lived_ns}, by their own clocks {witnessed_ns}, {ready_ns} of it ready");
+    let told = format!("lifetimes of {lived_ns}, {ready_ns} of it ready; by their own clocks {witnessed_ns}");
     assert!(lived_ns + NS_PER_MS >= witnessed_ns, "{told}");
-    assert!(lived_ns <= witnessed_ns + witnessed_ns / 10 + ready_ns + 12 * NS_PER_MS, "{told}");
+    assert!(lived_ns <= witnessed_ns + ready_ns + 12 * NS_PER_MS, "{told}");
     let slept_ns = row.number("/threads/split/blocked_by/sleep");
     assert_near("asleep", slept_ns, 12 * 20 * NS_PER_MS, 5, 12 * NS_PER_MS);
 }

@@ -151,7 +151,7 @@ pub fn attach(options: &Options) -> Result<Attached, AttachError> {
     }
     let offsets = Offsets::resolve(&btf);
     let (ebpf, kernel_types) = thread::scope(|scope| {
-        // aya wants the types in a form of its own, which takes as long as everything else here.
+        // aya wants the types in a form of its own.
         let kernel_types = scope.spawn(|| aya::Btf::parse(&bytes, Endianness::Little));
         (load(options, &btf, &offsets), kernel_types.join())
     });

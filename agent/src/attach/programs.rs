@@ -10,7 +10,7 @@ use aya::{
 use slowpod_ebpf::abi::probes::{Hook, Program};
 use std::{error::Error, io, os::fd::AsFd, thread, time::Instant};
 
-/// Loads these programs, each in a thread of its own: nearly all that attaching takes is the kernel's verifier, which
+/// Loads these programs, each in a thread of its own: most of what attaching takes is the kernel's verifier, which
 /// works on as many programs at once as there are CPUs. What fails here fails again, with its reason, when it is hooked.
 pub(super) fn load_together(ebpf: &mut Ebpf, btf: &Btf, wanted: &[Program]) {
     thread::scope(|scope| {

@@ -28,6 +28,25 @@ use serde_json::Value;
 /// Narrowest width that tables are laid out for; below it lines are longer than the terminal.
 const WIDTH_MIN: usize = 60;
 
+/// What makes an answer's lines, for a width.
+type Lines = fn(&Fields<'_>, usize) -> Vec<String>;
+
+/// Answers that have a table of their own.
+const TABLES: &[(&str, Lines)] = &[
+    ("cni", cni::lines),
+    ("findings", findings::lines),
+    ("flux", flux::lines),
+    ("netlink", netlink::lines),
+    ("pod", pod::lines),
+    ("pods", pods::lines),
+    ("probes", probes::lines),
+    ("processes", processes::lines),
+    ("sched", sched::lines),
+    ("storms", storms::lines),
+    ("top", top::lines),
+    ("wakers", wakers::lines),
+];
+
 /// A view's answer in the format asked for, for the width of the terminal.
 ///
 /// # Errors
@@ -50,21 +69,10 @@ pub fn render(view: &str, body: &[u8], width: usize) -> Result<String, serde_jso
     let answer: Value = serde_json::from_slice(body)?;
     let answer = Fields::new(&answer);
     let width = width.max(WIDTH_MIN);
-    let lines = match view {
-        "cni" => cni::lines(&answer, width),
-        "findings" => findings::lines(&answer, width),
-        "flux" => flux::lines(&answer, width),
-        "netlink" => netlink::lines(&answer, width),
-        "pod" => pod::lines(&answer, width),
-        "pods" => pods::lines(&answer, width),
-        "probes" => probes::lines(&answer, width),
-        "processes" => processes::lines(&answer, width),
-        "sched" => sched::lines(&answer, width),
-        "storms" => storms::lines(&answer, width),
-        "top" => top::lines(&answer, width),
-        "wakers" => wakers::lines(&answer, width),
-        _ => return Ok(String::from_utf8_lossy(body).into_owned()),
+    let Some((_, lines)) = TABLES.iter().find(|(name, _)| *name == view) else {
+        return Ok(String::from_utf8_lossy(body).into_owned());
     };
+    let lines = lines(&answer, width);
     let mut text = String::new();
     for line in lines.into_iter().chain(missing(&answer, width)) {
         text.push_str(line.trim_end());
@@ -128,19 +136,7 @@ mod tests {
 
     #[test]
     fn an_answer_without_its_fields_is_no_panic() {
-        for view in [
-            "cni",
-            "findings",
-            "flux",
-            "netlink",
-            "pod",
-            "pods",
-            "probes",
-            "processes",
-            "sched",
-            "storms",
-            "top",
-        ] {
+        for (view, _) in TABLES {
             for body in [
                 "{}",
                 "[]",
@@ -163,24 +159,15 @@ mod tests {
                 "processes":[{{"argv":"{evil}"}}],"failed_execs":[{{"path":"{evil}"}}],
                 "probes":[{{"probe":"{evil}","why":"{evil}"}}],
                 "owners":[{{"held_by":"{evil}","ran_instead":[{{"who":"{evil}"}}]}}],
+                "woken":[{{"process":{{"comm":"{evil}","pid":"{evil}"}},"pod":"{evil}",
+                "by":[{{"process":{{"comm":"{evil}"}},"waker":"{evil}","pod":"{evil}"}}],
+                "chain":[{{"waker":"{evil}"}}]}}],
                 "pods":[{{"pod":"{evil}","pod_uid":"{evil}","state":"{evil}"}}],
                 "starts":[{{"namespace":"{evil}","steps":[{{"what":"exec","of":"{evil}","name":"{evil}",
                 "state":"failed","exit":{{"signal":"{evil}"}}}}]}}],
                 "completeness":{{"degraded":["{evil}"],"lost":{{"{evil}":1}}}}}}"#
         );
-        for view in [
-            "cni",
-            "findings",
-            "flux",
-            "netlink",
-            "pod",
-            "pods",
-            "probes",
-            "processes",
-            "sched",
-            "storms",
-            "top",
-        ] {
+        for (view, _) in TABLES {
             let text = render(view, body.as_bytes(), 80).unwrap();
             assert!(
                 !text.chars().any(|c| (c.is_control() && c != '\n') || c == '\u{202e}'),

@@ -29,9 +29,11 @@ pub(super) const PATHS: [&str; 3] =
     ["/debug/pprof/{kind}", "/flamegraph/{kind}", "/debug/self/pprof/profile"];
 /// How long `/debug/pprof/profile` waits when it is not told: as Go's.
 const PROFILE_DEFAULT_NS: u64 = 30_000_000_000;
-/// Longest wait, after a window is over, for its last records. `go tool pprof` waits half as long again as the window:
-/// for the shortest, one second, it gives up half a second after it.
-const LATE_MAX: Duration = Duration::from_millis(300);
+/// Longest wait, after a window is over, for its last records, as a part of the window: a third. `go tool pprof` gives up
+/// half a window after it.
+const LATE_PART: u64 = 3;
+/// And in all.
+const LATE_MAX: Duration = Duration::from_secs(2);
 /// How often to look for them.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -199,7 +201,7 @@ pub(super) async fn lasting(shared: &Shared, length_ns: u64, _wish: impl Sized) 
         }
     };
     // What is not in by then is not covered, and the answer says so.
-    let _ = tokio::time::timeout(LATE_MAX, late).await;
+    let _ = tokio::time::timeout(LATE_MAX.min(Duration::from_nanos(length_ns / LATE_PART)), late).await;
     Window { from_ns, until_ns }
 }
 

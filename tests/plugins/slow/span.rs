@@ -11,6 +11,8 @@ pub(crate) struct Account {
     waited_ns: u64,
     ran_ns: u64,
     queued_ns: u64,
+    /// At the end of the last one: since the thread was born, what lies between the stretches included.
+    queued_in_all_ns: u64,
 }
 
 /// What the clocks say at one moment.
@@ -42,6 +44,7 @@ impl Account {
         self.waited_ns += end.at_ns - begun.at_ns;
         self.ran_ns += end.cpu_ns - begun.cpu_ns;
         self.queued_ns += end.queued_ns - begun.queued_ns;
+        self.queued_in_all_ns = end.queued_ns;
         Ok(done)
     }
 
@@ -50,6 +53,7 @@ impl Account {
         let blocked_ns = self.waited_ns.saturating_sub(self.ran_ns + self.queued_ns);
         json!({
             "waited_ns": self.waited_ns, "ran_ns": self.ran_ns, "queued_ns": self.queued_ns, "blocked_ns": blocked_ns,
+            "queued_in_all_ns": self.queued_in_all_ns,
         })
     }
 }

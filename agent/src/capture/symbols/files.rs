@@ -24,7 +24,7 @@ pub const DEBUG_BYTES_MAX: usize = 16 << 20;
 /// Part of the time that may go into reading debug information, over [`DEBUG_CREDIT_MAX`]: on a node where many programs
 /// have some, and there is not memory for all of it at once, it would be read again and again.
 const DEBUG_TIME_PART: u32 = 10;
-/// How much of it may be spent at once: the largest that is believed in takes a third of a second.
+/// How much of it may be spent at once: several programs' worth.
 const DEBUG_CREDIT_MAX: Duration = Duration::from_secs(2);
 
 /// How to get at a file.

@@ -6,8 +6,8 @@ use crate::capture::symbols::elf::{Elf, Section};
 use gimli::{DwarfSections, Section as _, SectionId};
 use object::elf::{ELFCOMPRESS_ZLIB, SHF_COMPRESSED};
 
-/// Held at most of one file's sections. Most programs that are not stripped have 1 to 10 MiB. A larger one is named
-/// from its symbol table, without lines: the agent's memory is worth more.
+/// Held at most of one file's sections. A program with more is named from its symbol table, without lines: the agent's
+/// memory is worth more.
 pub(super) const SECTIONS_BYTES_MAX: usize = 12 << 20;
 /// Largest `.debug_abbrev`: parsed, it takes thirty times as much for a moment.
 const ABBREV_BYTES_MAX: usize = 1 << 20;
