@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod check;
+pub mod go;
 pub mod load;
 pub mod made_up;
 pub mod netns;

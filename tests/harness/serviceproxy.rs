@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use crate::go;
 use crate::running::Running;
 use crate::tools::Tool;
 use crate::truth::Truth;
@@ -31,28 +32,7 @@ pub fn build_stripped() -> &'static Path {
 /// # Panics
 /// As [`build`].
 pub fn build_as(name: &str, options: &[&str]) -> PathBuf {
-    let go = Tool::Go.require();
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let target = tests.join("../target/serviceproxy");
-    let binary = target.join(name);
-    let status = Command::new(go)
-        // No version stamp: it would fail in a checkout that belongs to someone else.
-        .args(["build", "-trimpath", "-buildvcs=false"])
-        .args(options)
-        .arg("-o")
-        .arg(&binary)
-        .arg(".")
-        .current_dir(tests.join("node/serviceproxy"))
-        .env("CGO_ENABLED", "0")
-        .env("GOFLAGS", "-mod=mod")
-        .env("GOPROXY", "off")
-        .env("GO111MODULE", "on")
-        .env("GOCACHE", target.join("cache"))
-        .env("GOPATH", target.join("path"))
-        .status()
-        .unwrap_or_else(|error| panic!("go build: {error}"));
-    assert!(status.success(), "go build of serviceproxy failed");
-    binary
+    go::build("node/serviceproxy", name, options)
 }
 
 /// A started daemon. Dropping it kills it, and its network namespace goes with it.

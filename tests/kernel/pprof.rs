@@ -34,7 +34,7 @@ fn pprof(folder: &Path, arguments: &[&str]) -> Command {
 }
 
 /// What it prints.
-fn print(folder: &Path, arguments: &[&str]) -> String {
+pub(crate) fn print(folder: &Path, arguments: &[&str]) -> String {
     let Output { status, stdout, stderr } = pprof(folder, arguments).output().expect("go tool pprof runs");
     let stderr = String::from_utf8_lossy(&stderr);
     assert!(status.success(), "go tool pprof {arguments:?}: {stderr}");

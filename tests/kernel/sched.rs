@@ -39,7 +39,7 @@ pub(crate) fn schedstat(pid: u32) -> [u64; 3] {
 
 /// How often threads of pid 1 got a CPU. Where a sandbox's init is of the kind that switches without being reported,
 /// each time may hide a switch of somebody else.
-fn times_init_ran() -> u64 {
+pub(crate) fn times_init_ran() -> u64 {
     let threads = fs::read_dir("/proc/1/task").expect("pid 1 has threads").filter_map(Result::ok);
     threads
         .filter_map(|thread| fs::read_to_string(thread.path().join("schedstat")).ok())
@@ -49,7 +49,7 @@ fn times_init_ran() -> u64 {
         .sum()
 }
 
-fn row_of(agent: &Agent, pid: u32, waits: u64) -> Truth {
+pub(crate) fn row_of(agent: &Agent, pid: u32, waits: u64) -> Truth {
     let of_process = path("sched", &format!("scope=process&pid={pid}"));
     let answer = agent.view_when(&of_process, |answer| {
         answer.list("/processes").first().is_some_and(|row| row.number("/waits") >= waits)

@@ -11,12 +11,13 @@ use crate::Work;
 use crate::args::Args;
 use crate::sys::{monotonic_ns, thread_cpu_ns};
 
-pub(crate) const SHARES_OPTIONS: &str = "[--spin-ms N]";
+pub(crate) const SHARES_OPTIONS: &str = "[--spin-ms N] [--threads N]";
 pub(crate) const DEEP_OPTIONS: &str = "[--spin-ms N] [--frames N]";
 pub(crate) const CROWD_OPTIONS: &str = "[--threads N] [--wait-ms N]";
 
 const NS_PER_MS: u64 = 1_000_000;
 const THREADS_MAX: u64 = 20_000;
+const SPINNERS_MAX: u64 = 64;
 const FRAMES_MAX: u64 = 1_000;
 
 /// Turns of the innermost loop between two looks at the clock: some 50 us.
@@ -41,31 +42,60 @@ macro_rules! shares {
     };
 }
 shares! {
-    share_of_thirty: 30,
-    share_of_twenty: 20,
-    share_of_fifteen: 15,
     share_of_twelve: 12,
     share_of_ten: 10,
+    share_of_nine: 9,
     share_of_eight: 8,
+    share_of_seven: 7,
+    share_of_six: 6,
+    another_share_of_six: 6,
     share_of_five: 5,
+    another_share_of_five: 5,
+    share_of_four: 4,
+    second_share_of_four: 4,
+    third_share_of_four: 4,
+    share_of_three: 3,
+    second_share_of_three: 3,
+    third_share_of_three: 3,
+    fourth_share_of_three: 3,
+    share_of_two: 2,
+    second_share_of_two: 2,
+    third_share_of_two: 2,
+    fourth_share_of_two: 2,
 }
 
-/// One thread that gives each function its share of every 100 ms.
+/// So many threads, each of which gives each function its share of every 100 ms of its own.
 pub(crate) fn prepare_shares(args: &mut Args) -> Result<Work> {
     let rounds = args.value("--spin-ms", 2_000_u64)?.div_ceil(100);
+    let threads = args.count("--threads", 1, SPINNERS_MAX)?;
     Ok(Box::new(move || {
-        let mut spent = vec![0; SHARES.len()];
-        for _ in 0..rounds {
-            for ((_, spin, percent), spent) in SHARES.iter().zip(&mut spent) {
-                let begun = thread_cpu_ns();
-                spin(begun + percent * NS_PER_MS);
-                *spent += thread_cpu_ns() - begun;
+        let (spent, on_cpu_ns) = std::thread::scope(|scope| {
+            let others: Vec<_> = (1..threads).map(|_| scope.spawn(|| spend(rounds))).collect();
+            let (mut spent, mut on_cpu_ns) = spend(rounds);
+            for other in others {
+                let (others, ns) = other.join().expect("nobody panics");
+                spent.iter_mut().zip(others).for_each(|(spent, more)| *spent += more);
+                on_cpu_ns += ns;
             }
-        }
+            (spent, on_cpu_ns)
+        });
         let by_function: serde_json::Map<String, Value> =
             SHARES.iter().zip(spent).map(|((name, ..), ns)| ((*name).to_owned(), json!(ns))).collect();
-        Ok(json!({ "on_cpu_ns": thread_cpu_ns(), "by_function": by_function }))
+        Ok(json!({ "on_cpu_ns": on_cpu_ns, "by_function": by_function }))
     }))
+}
+
+/// CPU time of each function, and of this thread in all.
+fn spend(rounds: u64) -> (Vec<u64>, u64) {
+    let mut spent = vec![0; SHARES.len()];
+    for _ in 0..rounds {
+        for ((_, spin, percent), spent) in SHARES.iter().zip(&mut spent) {
+            let begun = thread_cpu_ns();
+            spin(begun + percent * NS_PER_MS);
+            *spent += thread_cpu_ns() - begun;
+        }
+    }
+    (spent, thread_cpu_ns())
 }
 
 /// CPU time under a stack of so many frames, as its frame pointers tell.

@@ -99,7 +99,11 @@ impl Waits {
     /// last bucket where that mark was lost.
     pub fn max_ns(&self) -> Option<u64> {
         let last = self.buckets.iter().rposition(|count| *count > 0)?;
-        Some(self.longest_ns.saturating_add(1_024).clamp(lower_ns(last), upper_ns(last)))
+        let told = self.longest_ns.saturating_add(1_024);
+        let was_lost = told < lower_ns(last);
+        // Of the last bucket of all there is only the lower bound.
+        let lost = if last + 1 == BUCKETS { lower_ns(last) } else { upper_ns(last) };
+        Some(if was_lost { lost } else { told.min(upper_ns(last)) })
     }
 
     /// Time blocked, as far as it lies in a window of this length: a thread that comes back after an hour was not
@@ -141,6 +145,10 @@ mod tests {
         }
         assert_eq!(waits.max_ns(), Some(10_000_000 / 1_024 * 1_024 + 1_024));
         assert_eq!(Waits::default().percentile_ns(500), None);
+        let mark_lost = Waits { longest_ns: 5_000_000, ..waits.clone() };
+        assert!(mark_lost.max_ns() >= Some(10_000_000) && mark_lost.max_ns() <= Some(12_500_000));
+        let beyond = Waits { longest_ns: 0, ..self::waits(&[100_000_000_000]) };
+        assert_eq!(beyond.max_ns(), Some(lower_ns(BUCKETS - 1)));
         assert_eq!(Waits::default().max_ns(), None);
     }
 

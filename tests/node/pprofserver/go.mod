@@ -1,0 +1,3 @@
+module slowpod.test/pprofserver
+
+go 1.19
