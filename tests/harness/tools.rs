@@ -13,6 +13,8 @@ pub enum Tool {
     Ip,
     /// Packet filter rules.
     Iptables,
+    /// The same by the kernel's older tables, behind a lock of its own.
+    IptablesLegacy,
     /// Runs a command in another process's namespaces.
     Nsenter,
     /// Counts system calls: a witness.
@@ -31,10 +33,11 @@ pub enum Tool {
 
 impl Tool {
     /// All tools, for a report of what is there.
-    pub const ALL: [Tool; 10] = [
+    pub const ALL: [Tool; 11] = [
         Tool::Ipset,
         Tool::Ip,
         Tool::Iptables,
+        Tool::IptablesLegacy,
         Tool::Nsenter,
         Tool::Strace,
         Tool::Bpftrace,
@@ -50,6 +53,7 @@ impl Tool {
             Tool::Ipset => "ipset",
             Tool::Ip => "ip",
             Tool::Iptables => "iptables",
+            Tool::IptablesLegacy => "iptables-legacy",
             Tool::Nsenter => "nsenter",
             Tool::Strace => "strace",
             Tool::Bpftrace => "bpftrace",
@@ -65,7 +69,7 @@ impl Tool {
         match self {
             Tool::Ipset => "ipset",
             Tool::Ip => "iproute2",
-            Tool::Iptables => "iptables",
+            Tool::Iptables | Tool::IptablesLegacy => "iptables",
             Tool::Nsenter => "util-linux",
             Tool::Strace => "strace",
             Tool::Bpftrace => "bpftrace",

@@ -4,6 +4,7 @@
 //! Every scenario bounds itself, cleans up, and fails (exit code 1, the reason on stderr) when it could not do
 //! exactly what its line would say. Exit code 2 is bad usage.
 
+mod adds;
 mod args;
 mod argv;
 mod baton;
@@ -50,6 +51,7 @@ const COMMON_OPTIONS: &str = "[--gate] [--limit-s SECONDS]";
 const LIMIT_S: u32 = 120;
 
 const SCENARIOS: &[Scenario] = &[
+    Scenario { name: "adds", options: adds::OPTIONS, prepare: adds::prepare },
     Scenario { name: "storm", options: storm::OPTIONS, prepare: storm::prepare },
     Scenario { name: "split", options: split::OPTIONS, prepare: split::prepare },
     Scenario { name: "argv", options: argv::OPTIONS, prepare: argv::prepare },

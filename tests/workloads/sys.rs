@@ -60,6 +60,11 @@ pub(crate) fn family_cpu_ns() -> u64 {
     [libc::RUSAGE_SELF, libc::RUSAGE_CHILDREN].into_iter().map(rusage_ns).sum()
 }
 
+/// CPU time of all children that were waited for, and of theirs, nanoseconds.
+pub(crate) fn children_cpu_ns() -> u64 {
+    rusage_ns(libc::RUSAGE_CHILDREN)
+}
+
 fn rusage_ns(who: i32) -> u64 {
     // SAFETY: all zeroes is a valid rusage, and getrusage writes to it.
     let usage = unsafe {

@@ -118,9 +118,23 @@ impl Processes {
         Some(id)
     }
 
-    /// The process with this id.
+    /// The process with this id, also with one that has become exact since.
     pub fn get(&self, id: ProcId) -> Option<&Process> {
-        self.known.get(&id)
+        self.known.get(&id).or_else(|| self.sharpened(id))
+    }
+
+    /// The id that the process with this id has by now.
+    pub fn id_now(&self, id: ProcId) -> ProcId {
+        self.get(id).map_or(id, |process| process.id)
+    }
+
+    /// The process that a scan's guess was about. Two lives of one pid within a clock tick are not possible: pids are
+    /// given in turn.
+    fn sharpened(&self, id: ProcId) -> Option<&Process> {
+        if !id.start_ns.is_multiple_of(TICK_NS) {
+            return None;
+        }
+        self.lives_of(id.tgid).find(|process| process.exact && same_tick(id.start_ns, process.id.start_ns))
     }
 
     /// The same, to change.
@@ -195,6 +209,11 @@ mod tests {
         assert_eq!(table.resolve(&task), Some(ProcId { tgid: 7, start_ns: 123_456_789 }));
         assert_eq!(table.len(), 1);
         assert_eq!(table.resolve(&Task { start_ns: 131_000_000, ..task }), None, "another life");
+        // What was told of it before goes on to be about it.
+        let guess = ProcId { tgid: 7, start_ns: 120_000_000 };
+        assert_eq!(table.id_now(guess), ProcId { tgid: 7, start_ns: 123_456_789 });
+        let another = ProcId { tgid: 7, start_ns: 130_000_000 };
+        assert_eq!((table.get(another), table.id_now(another)), (None, another));
     }
 
     #[test]

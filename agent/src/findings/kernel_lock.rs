@@ -94,7 +94,7 @@ impl Held {
 fn holders(state: &State, group: &Group<'_>) -> Vec<(String, Held)> {
     let mut names: BTreeMap<String, Held> = BTreeMap::new();
     for (key, sum) in &group.rows {
-        let Some(id) = key.holder else { continue };
+        let Some(id) = key.holder.map(|holder| state.processes.id_now(holder)) else { continue };
         let name =
             state.processes.get(id).map_or_else(|| "unknown".into(), |process| process.comm.to_string());
         let held = names.entry(name).or_default();

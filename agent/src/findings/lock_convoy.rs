@@ -49,7 +49,7 @@ fn finding(state: &State, LockId { dev, ino }: LockId, lock: &Lock) -> Option<Fi
         return None;
     }
     let queue = lock.waits.iter().map(|wait| wait.queue).max().unwrap_or(0);
-    let holders = holders(lock);
+    let holders = holders(state, lock);
     let said: Vec<String> = holders
         .iter()
         .take(HOLDERS_NAMED)
@@ -121,17 +121,18 @@ fn whose(state: &State, lock: &Lock) -> (String, u64) {
 
 /// Holders, the longest first. A queue is served in turn, so whoever got the lock held it until the next one got it;
 /// whoever had it before the queue began is known by the waits behind it.
-fn holders(lock: &Lock) -> Vec<(ProcId, Held)> {
+fn holders(state: &State, lock: &Lock) -> Vec<(ProcId, Held)> {
     let mut waits: Vec<&LockWait> = lock.waits.iter().collect();
     waits.sort_by_key(|wait| wait.ended_ns);
     let mut holders: BTreeMap<ProcId, Held> = BTreeMap::new();
     let mut got: Option<&LockWait> = None;
     for wait in waits {
+        let told = wait.holder.map(|holder| state.processes.id_now(holder));
         let (holder, from_ns) = match got {
             // It was already in the queue when its predecessor got the lock, or came while that one had it.
             Some(before) if wait.begun_ns <= before.ended_ns => (Some(before.waiter), before.ended_ns),
-            Some(before) if wait.holder == Some(before.waiter) => (Some(before.waiter), wait.begun_ns),
-            _ => (wait.holder, wait.begun_ns),
+            Some(before) if told == Some(before.waiter) => (Some(before.waiter), wait.begun_ns),
+            _ => (told, wait.begun_ns),
         };
         if let Some(holder) = holder {
             let ns = wait.ended_ns.saturating_sub(from_ns);

@@ -110,9 +110,7 @@ impl Bed {
 
     /// Starts flux and leaves it running.
     pub(super) fn start(&self, conflist: &Path, options: &[&str]) -> Started {
-        let mut command = self.flux(conflist, options);
-        die_with_test(&mut command).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Started { child: Some(command.spawn().unwrap()) }
+        Started::of(&mut self.flux(conflist, options))
     }
 
     /// Runs iproute2's `ip` on the node's side; whether it went well.
@@ -176,6 +174,12 @@ pub(super) struct Started {
 }
 
 impl Started {
+    /// Starts a run.
+    pub(super) fn of(flux: &mut Command) -> Started {
+        die_with_test(flux).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Started { child: Some(flux.spawn().unwrap()) }
+    }
+
     /// Sends it a signal.
     pub(super) fn signal(&self, signal: i32) {
         let pid = self.child.as_ref().unwrap().id();

@@ -110,7 +110,7 @@ fn who_has_the_lock_on_packet_filter_rules_is_named() {
 }
 
 /// How many wait for a lock on the file, as the kernel lists them (proc_locks(5)).
-fn waiting_for(file: &File) -> usize {
+pub(super) fn waiting_for(file: &File) -> usize {
     let inode = format!(":{} ", file.metadata().unwrap().ino());
     let locks = std::fs::read_to_string("/proc/locks").unwrap();
     locks.lines().filter(|line| line.contains("-> FLOCK") && line.contains(&inode)).count()

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
-use std::path::Path;
 use std::time::Duration;
 
 /// How far slowpod's figure may be from the plugin's own account, in percent.
@@ -273,27 +272,4 @@ fn the_reference_bridge_s_addresses_are_told_by_its_own_result() {
     let said = of("bridge");
     assert!(!said.is_empty() && said.iter().all(|output| output.contains("\"10.98.0.")), "{said:?}");
     bed.assert_nothing_left();
-}
-
-#[test]
-fn thirty_pods_queue_for_host_local_s_lock() {
-    let bed = Bed::new("thirty");
-    // A store that has to look for a free address is slow, and slow under its lock: of a /20 most are taken.
-    let store = bed.path("leases/bed");
-    std::fs::create_dir_all(&store).unwrap();
-    let report = run_thirty(&bed, &store);
-    let all = report.list("/explained/findings/findings");
-    let convoy = all.iter().find(|finding| {
-        finding.text("/rule") == "lock_convoy" && finding.text("/title").contains("/leases/bed/lock")
-    });
-    let convoy = convoy.unwrap_or_else(|| panic!("no convoy among {report}"));
-    assert!(convoy.text("/title").contains("host-local"), "{convoy}");
-    assert!(convoy.text("/title").contains("held by host-local (pod slowpod-flux/"), "{convoy}");
-    assert!(convoy.number("/numbers/queue_max") >= 2, "{convoy}");
-}
-
-/// Thirty pods at once against Debian's host-local behind the bridge.
-fn run_thirty(bed: &Bed, store: &Path) -> Truth {
-    assert!(store.is_dir());
-    bed.run(&bed.bridge(), &["--pods", "30", "--concurrency", "30", "--no-loopback", "--explain"]).good()
 }

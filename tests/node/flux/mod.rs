@@ -8,3 +8,5 @@ mod many;
 mod refusals;
 mod runs;
 mod stops;
+mod thirty;
+mod xtables;

@@ -40,8 +40,13 @@ impl Agent {
     /// Starts an agent and waits until it is attached.
     pub(super) fn attached(program: &Path) -> anyhow::Result<Agent> {
         let mut agent = Agent::start(program)?;
-        agent.wait_until("attached", |agent| matches!(agent.get("/readyz"), Ok((200, _))))?;
+        agent.wait_until("attached", Agent::is_attached)?;
         Ok(agent)
+    }
+
+    /// Whether it is attached by now.
+    pub(super) fn is_attached(&self) -> bool {
+        matches!(self.get("/readyz"), Ok((200, _)))
     }
 
     /// Waits until something holds and returns the time since the agent's start.

@@ -1,9 +1,10 @@
 //! The tests' workload, run from here: children at full speed, with its own account of time and CPU.
 
 use crate::sh;
-use anyhow::Context;
+use anyhow::{Context, bail};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 /// Longest run, above which the workload ends itself: 100,000 children take two minutes and a half at worst.
 const LIMIT_S: &str = "900";
@@ -41,6 +42,59 @@ pub(super) fn render_s(workload: &Path) -> anyhow::Result<f64> {
     let truth: serde_json::Value = serde_json::from_str(&answer).context("what the workload says")?;
     let took_ns = truth["render_ns"].as_f64();
     Ok(took_ns.with_context(|| format!("the workload says {answer:?}"))? / 1e9)
+}
+
+/// A process that makes pods when it is told to. Dropping one that was not ended kills it.
+pub(super) struct Adds {
+    child: Child,
+    told: Option<ChildStdin>,
+    says: BufReader<ChildStdout>,
+}
+
+impl Adds {
+    /// Starts it; it waits to be told.
+    pub(super) fn start(workload: &Path) -> anyhow::Result<Adds> {
+        let dir = sh::target_dir().join("bench-cni");
+        std::fs::create_dir_all(&dir)?;
+        let mut command = Command::new(workload);
+        command.args(["adds", "--limit-s", LIMIT_S, "--dir"]).arg(dir);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let told = child.stdin.take();
+        let says = BufReader::new(child.stdout.take().context("it was piped")?);
+        Ok(Adds { child, told, says })
+    }
+
+    /// Lets so many pods come and go; wall and CPU time of each ADD, in nanoseconds.
+    pub(super) fn run(&mut self, count: u64) -> anyhow::Result<(Vec<f64>, Vec<f64>)> {
+        let told = self.told.as_mut().context("it was ended")?;
+        writeln!(told, "{count}")?;
+        let mut answer = String::new();
+        self.says.read_line(&mut answer)?;
+        let said = || format!("the workload says {answer:?}");
+        let block: serde_json::Value = serde_json::from_str(&answer).with_context(said)?;
+        let of = |name: &str| -> Option<Vec<f64>> {
+            block[name].as_array()?.iter().map(serde_json::Value::as_f64).collect()
+        };
+        Ok((of("wall_ns").with_context(said)?, of("cpu_ns").with_context(said)?))
+    }
+
+    /// Ends it.
+    pub(super) fn end(mut self) -> anyhow::Result<()> {
+        drop(self.told.take());
+        let status = self.child.wait()?;
+        if !status.success() {
+            bail!("the workload ended badly ({status})");
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Adds {
+    fn drop(&mut self) {
+        // Both fail when it has ended already, which is how it should be.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 fn parse(answer: &str, spawns: u64) -> Option<Storm> {
