@@ -16,13 +16,13 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 /// A runtime in miniature: a folder with one plugin, which does what `DO` says.
-struct Runtime {
+pub(crate) struct Runtime {
     folder: tempfile::TempDir,
     mark: String,
 }
 
 impl Runtime {
-    fn new() -> Runtime {
+    pub(crate) fn new() -> Runtime {
         let folder = tempfile::tempdir().unwrap();
         let plugin = folder.path().join("plugin");
         std::fs::write(&plugin, "#!/bin/sh\neval \"$DO\"\n").unwrap();
@@ -31,24 +31,24 @@ impl Runtime {
     }
 
     /// A gate, and a shell's words for waiting at it. One plugin may wait at each.
-    fn gate(&self, name: &str) -> String {
+    pub(crate) fn gate(&self, name: &str) -> String {
         let path = self.folder.path().join(name);
         assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
         format!("read x < {}", path.display())
     }
 
     /// Lets the plugin pass that waits there.
-    fn open(&self, name: &str) {
+    pub(crate) fn open(&self, name: &str) {
         let gate = OpenOptions::new().write(true).open(self.folder.path().join(name));
         gate.unwrap().write_all(b"\n").unwrap();
     }
 
-    fn sandbox(&self, name: &str) -> String {
+    pub(crate) fn sandbox(&self, name: &str) -> String {
         format!("{}-{name}", self.mark)
     }
 
     /// Starts a call.
-    fn start(&self, command: &str, sandbox: &str, args: impl AsRef<OsStr>, work: &str) -> Child {
+    pub(crate) fn start(&self, command: &str, sandbox: &str, args: impl AsRef<OsStr>, work: &str) -> Child {
         let mut plugin = Command::new(self.folder.path().join("plugin"));
         plugin.env_clear().env("CNI_COMMAND", command).env("CNI_CONTAINERID", self.sandbox(sandbox));
         plugin.env("CNI_IFNAME", "eth0").env("CNI_ARGS", args).env("DO", work);
@@ -199,6 +199,7 @@ fn a_call_that_runs_as_the_agent_comes_or_goes_is_left_in_peace_and_told() {
     assert_eq!((call.number("/exit/code"), call.number("/pid")), (7, u64::from(early.id())), "{call}");
     // Nobody followed it from its beginning: there is no split, and that is said.
     assert!(call.at("/split").is_null() && call.at("/split_partial") == true, "{call}");
+    assert!(call.text("/no_split").starts_with("not followed: it was there before"), "{call}");
     assert!(call.at("/cut_at_start") == true, "{call}");
     assert!(call.number("/wall_ns") > 0, "{call}");
     assert_eq!(runtime.attempts(&answer, "early").unwrap().text("/attempts/0/state"), "failed");

@@ -3,6 +3,7 @@
 
 mod bpf;
 mod clock;
+mod cni;
 mod codes;
 mod flood;
 mod hostile;

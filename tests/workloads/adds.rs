@@ -92,7 +92,8 @@ impl Bridge {
         plugin.env("CNI_ARGS", format!("IgnoreUnknown=1;K8S_POD_NAMESPACE=bench;K8S_POD_NAME={container}"));
         plugin.stdin(Stdio::piped()).stdout(Stdio::piped());
         let (begun_ns, cpu_before_ns) = (monotonic_ns(), sys::children_cpu_ns());
-        let mut child = plugin.spawn().context("the bridge plugin: apt-get install containernetworking-plugins")?;
+        let mut child =
+            plugin.spawn().context("the bridge plugin: apt-get install containernetworking-plugins")?;
         // Dropped at once: the plugin reads to the end.
         child.stdin.take().expect("piped").write_all(self.config.to_string().as_bytes())?;
         let output = child.wait_with_output()?;

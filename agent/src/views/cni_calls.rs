@@ -37,6 +37,8 @@ pub(super) struct CallBlock {
     /// The main thread's time; adds up to `wall_ns` together with `ending_ns`. `null` while it runs, and of a call that was
     /// there before the agent: nobody followed it from its beginning.
     split: Option<SplitBlock>,
+    /// Why there is none, in plain words.
+    no_split: Option<&'static str>,
     /// From the main thread's end to the last thread's: a program of several threads ends when all have.
     ending_ns: u64,
     threads: Option<ThreadsBlock>,
@@ -146,6 +148,7 @@ pub(super) fn call_block(state: &State, call: &Call, until_ns: u64) -> CallBlock
         wall_ns: call.wall_ns(until_ns),
         exit: end.map(|end| ExitBlock::of(end.status)),
         split: whole.map(|end| (&end.main).into()),
+        no_split: no_split(call),
         ending_ns: whole.map_or(0, |end| call.wall_ns(0).saturating_sub(split_ns(&end.main))),
         threads: whole.map(threads_block),
         split_partial: end.is_some_and(|end| end.partial || !end.followed),
@@ -160,6 +163,16 @@ pub(super) fn call_block(state: &State, call: &Call, until_ns: u64) -> CallBlock
         tree: tree_block(state, call),
         outlived_by: end.map_or(0, |end| end.outlived_by),
         cut_at_start: call.cut_at_start,
+    }
+}
+
+/// Why a call has no split.
+fn no_split(call: &Call) -> Option<&'static str> {
+    match (&call.end, call.end_lost) {
+        (Some(end), _) if end.followed => None,
+        (Some(_), _) => Some("not followed: it was there before slowpod attached"),
+        (None, true) => Some("its end was not seen"),
+        (None, false) => Some("it ran on when this answer's window ended"),
     }
 }
 

@@ -127,6 +127,20 @@ impl Node {
         SandboxConfig::new(name, uid, cgroup, &logs, attempt)
     }
 
+    /// What a container of a pod has said, once it is so many lines: times by the kernel's clock.
+    pub(super) fn times_ns(&self, uid: &str, container: &str, lines: usize) -> Vec<u64> {
+        let log = self.dir.path().join("logs").join(uid).join(format!("{container}.log"));
+        let mut times = Vec::new();
+        self.wait_for("a container's words", || {
+            // Lines as the kubelet's: time, stream, whether the line is whole, and what was said.
+            let text = fs::read_to_string(&log).unwrap_or_default();
+            let said = text.lines().filter_map(|line| line.split(' ').nth(3)?.parse().ok());
+            times = said.collect();
+            times.len() >= lines
+        });
+        times
+    }
+
     fn wait_for(&self, what: &str, mut holds: impl FnMut() -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !holds() {

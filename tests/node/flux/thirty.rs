@@ -40,7 +40,11 @@ impl Witness {
             let waits = line.contains("-> FLOCK");
             let pid = line.split_whitespace().find_map(|word| word.parse().ok().filter(|pid: &u64| *pid > 1));
             let Some(pid) = pid else { continue };
-            if waits { self.waiters.insert(pid) } else { self.holders.insert(pid) };
+            if waits {
+                self.waiters.insert(pid)
+            } else {
+                self.holders.insert(pid)
+            };
             queue += u64::from(waits);
         }
         self.queue_max = self.queue_max.max(queue);
@@ -73,13 +77,17 @@ fn thirty_pods_queue_for_host_local_s_lock() {
     });
     let convoy = first(&report, "lock_convoy");
     let title = convoy.text("/title");
-    assert!(title.contains("host-local queue for the lock") && title.contains("/leases/bed/lock"), "{convoy}");
+    assert!(
+        title.contains("host-local queue for the lock") && title.contains("/leases/bed/lock"),
+        "{convoy}"
+    );
     assert!(title.contains("held by host-local (pod slowpod-flux/flux-thirty-"), "{convoy}");
     let queue_max = convoy.number("/numbers/queue_max");
     assert!((witness.queue_max..2 * PODS as u64).contains(&queue_max), "{} {convoy}", witness.queue_max);
     assert!(convoy.number("/numbers/waiters") >= witness.waiters.len() as u64, "{convoy}");
     // Who is told to have had the lock did have it.
-    let waits: Vec<Truth> = report.list("/explained/cni/calls").iter().flat_map(|call| call.list("/tree/waits")).collect();
+    let waits: Vec<Truth> =
+        report.list("/explained/cni/calls").iter().flat_map(|call| call.list("/tree/waits")).collect();
     let of_lock = waits.iter().filter(|wait| wait.text("/on") == "file_lock");
     let told: Vec<u64> = of_lock.map(|wait| wait.number("/holder/process/pid")).collect();
     assert!(!told.is_empty(), "{report}");

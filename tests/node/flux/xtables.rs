@@ -32,7 +32,8 @@ impl Held {
     fn take(bed: &Bed) -> Held {
         let path = bed.path("xtables.lock");
         let file = File::create(&path).unwrap();
-        let mut restore = Command::new(Tool::IptablesLegacy.require().with_file_name("iptables-legacy-restore"));
+        let mut restore =
+            Command::new(Tool::IptablesLegacy.require().with_file_name("iptables-legacy-restore"));
         restore.args(["--noflush", "--wait"]).env("XTABLES_LOCKFILE", &path).stdin(Stdio::piped());
         let mut restore = die_with_test(bed.net.holds(&mut restore)).spawn().unwrap();
         let mut told = restore.stdin.take().unwrap();
@@ -67,7 +68,8 @@ impl Held {
 
 /// Waits of the tree's commands for the lock.
 fn waits(call: &Truth) -> Vec<Truth> {
-    let is_lock = |wait: &Truth| wait.text("/on") == "file_lock" && wait.text("/path").ends_with("/xtables.lock");
+    let is_lock =
+        |wait: &Truth| wait.text("/on") == "file_lock" && wait.text("/path").ends_with("/xtables.lock");
     call.list("/tree/waits").into_iter().filter(is_lock).collect()
 }
 

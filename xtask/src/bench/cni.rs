@@ -137,7 +137,8 @@ fn programs(bench: &Bench, adds: &mut Adds) -> anyhow::Result<Vec<Figure>> {
     for (name, (ran, time_ns)) in runs(&ids)? {
         let (ran_before, before_ns) = before.get(&name).copied().unwrap_or_default();
         let per_add = |number: u64| number as f64 / count as f64;
-        let took = (per_add(ran.saturating_sub(ran_before)), per_add(time_ns.saturating_sub(before_ns)) / 1e3);
+        let took =
+            (per_add(ran.saturating_sub(ran_before)), per_add(time_ns.saturating_sub(before_ns)) / 1e3);
         if took.0 > 0.0 {
             each.insert(name, took);
         }

@@ -99,7 +99,11 @@ pub(super) fn table(figures: &[Figure]) -> String {
             "{:width$} {:>10} {:>15} {:>10} {:>10} {:>4} {limit:>9}{mark}\n",
             figure.name,
             short(figure.median()),
-            figure.interval().map_or("-".to_owned(), |(from, to)| format!("{} to {}", short(from), short(to))),
+            figure.interval().map_or("-".to_owned(), |(from, to)| format!(
+                "{} to {}",
+                short(from),
+                short(to)
+            )),
             short(min),
             short(max),
             figure.samples.len()

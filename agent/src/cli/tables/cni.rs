@@ -149,7 +149,11 @@ fn calls(answer: &Fields<'_>) -> Grid {
             },
             if tree.whole("spawns") > 0 { tree.count("spawns") } else { String::new() },
             if tree.whole("busy_ns") > 0 { tree.span("busy_ns") } else { String::new() },
-            call.split(),
+            if call.text("state") == "ended" && !call.at("split").is_some() {
+                call.text("no_split")
+            } else {
+                call.split()
+            },
         ]);
     }
     grid
