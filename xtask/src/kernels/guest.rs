@@ -37,7 +37,7 @@ pub(super) fn boot(
     image: &Path,
     busybox: &Path,
     files: &[File],
-    commands: &[&str],
+    commands: &[String],
 ) -> anyhow::Result<Vec<Ran>> {
     let work = sh::target_dir().join("kernels");
     let (initrd, answers, log) = (work.join("initrd"), work.join("answers"), work.join("console.log"));
@@ -83,7 +83,7 @@ fn wait(mut command: Command) -> anyhow::Result<bool> {
     Ok(false)
 }
 
-fn initial_files(busybox: &Path, files: &[File], commands: &[&str]) -> anyhow::Result<Vec<u8>> {
+fn initial_files(busybox: &Path, files: &[File], commands: &[String]) -> anyhow::Result<Vec<u8>> {
     let read = |path: &Path| std::fs::read(path).with_context(|| format!("reading {}", path.display()));
     let mut archive = Archive::default();
     for directory in ["bin", "dev", "proc", "sys", "tmp", "run", "etc"] {
@@ -136,7 +136,7 @@ poweroff -f
 }
 
 /// Takes the commands' outputs apart. A command that did not end is not among them.
-fn parse(answers: &str, commands: &[&str]) -> Vec<Ran> {
+fn parse(answers: &str, commands: &[String]) -> Vec<Ran> {
     let mut ran = Vec::new();
     for (number, command) in commands.iter().enumerate() {
         let begin = format!("\n{MARK} begin {number}\n");
@@ -148,7 +148,7 @@ fn parse(answers: &str, commands: &[&str]) -> Vec<Ran> {
         else {
             break;
         };
-        ran.push(Ran { command: (*command).to_owned(), output: output.to_owned(), exit });
+        ran.push(Ran { command: command.clone(), output: output.to_owned(), exit });
     }
     ran
 }
@@ -161,7 +161,7 @@ mod tests {
     fn takes_outputs_apart() {
         let answers = "\n@@slowpod begin 0\na\nb\n\n@@slowpod end 0 0\n\n@@slowpod begin 1\n\n@@slowpod end 1 127\n\
             \n@@slowpod begin 2\nhalf";
-        let ran = parse(answers, &["one", "two", "three"]);
+        let ran = parse(answers, &["one", "two", "three"].map(str::to_owned));
         assert_eq!(
             ran,
             [

@@ -44,10 +44,7 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
         let names: Vec<_> = packages::KERNELS.iter().map(|kernel| kernel.name).collect();
         bail!("no such kernel; there are: {}", names.join(", "));
     }
-    let commands: Vec<&str> = match options.command.is_empty() {
-        true => smoke::COMMANDS.to_vec(),
-        false => options.command.iter().map(String::as_str).collect(),
-    };
+    let commands = if options.command.is_empty() { smoke::commands() } else { options.command.clone() };
     let files = agent::build()?;
     let busybox = packages::busybox()?;
     let mut failed = Vec::new();

@@ -20,12 +20,7 @@ pub(super) struct Kernel {
     needs_newer_qemu: bool,
     /// Probes it cannot have.
     pub(super) without: &'static [&'static str],
-    /// The rung by which netlink sends are seen, if they are.
-    pub(super) netlink_rung: &'static str,
 }
-
-/// On Debian's kernels with their trampolines.
-const NETLINK_BEST: &str = "fentry and fexit of netlink_sendmsg";
 
 /// Kernels of the matrix: the oldest Debian still mends, two in wide use, and the newest there is.
 pub(super) const KERNELS: &[Kernel] = &[
@@ -37,7 +32,6 @@ pub(super) const KERNELS: &[Kernel] = &[
         needs_newer_qemu: false,
         // No `bpf_get_current_task_btf` (5.11).
         without: &["reap", "exec_fail", "clone_enter", "netlink_send", "netlink_error", "sample"],
-        netlink_rung: "",
     },
     Kernel {
         name: "6.1",
@@ -47,7 +41,6 @@ pub(super) const KERNELS: &[Kernel] = &[
         needs_newer_qemu: false,
         // No `sock_recv_length` (6.3).
         without: &["netlink_error"],
-        netlink_rung: NETLINK_BEST,
     },
     Kernel {
         name: "6.12",
@@ -56,7 +49,6 @@ pub(super) const KERNELS: &[Kernel] = &[
         after: "-cloud-amd64",
         needs_newer_qemu: true,
         without: &[],
-        netlink_rung: NETLINK_BEST,
     },
     Kernel {
         name: "7.x",
@@ -65,7 +57,6 @@ pub(super) const KERNELS: &[Kernel] = &[
         after: "-cloud-amd64",
         needs_newer_qemu: true,
         without: &[],
-        netlink_rung: NETLINK_BEST,
     },
 ];
 
