@@ -36,6 +36,14 @@ pub(super) enum Compiler {
     Nightly,
 }
 
+impl Toolchain {
+    /// Whether these are the tools that an object was made by.
+    pub(super) fn made(&self, stamp: &Stamp) -> bool {
+        (&self.compiler_version, &self.linker_version, &self.objcopy_version)
+            == (&stamp.compiler, &stamp.linker, &stamp.strip)
+    }
+}
+
 impl Compiler {
     /// The compiler's cargo, with what makes it use this compiler.
     pub(super) fn cargo(&self) -> Command {
@@ -69,7 +77,8 @@ impl Compiler {
     }
 }
 
-/// Finds a complete set of tools; of two compilers, the one that `like` was made by, else Debian's.
+/// Finds a complete set of tools; of several of a kind, the one that `like` was made by. Else Debian's compiler, and
+/// the newest objcopy.
 ///
 /// # Errors
 /// When a tool is missing; the error names it and says how to get it.
@@ -87,9 +96,8 @@ pub(super) fn find(like: Option<&Stamp>) -> anyhow::Result<Toolchain> {
     };
     let linker = linker().with_context(|| format!("there is no bpf-linker; {HOW_TO_INSTALL}"))?;
     let linker_version = sh::read(Command::new(&linker).arg("--version"))?.trim().to_owned();
-    let objcopy = objcopy().with_context(|| format!("there is no llvm-objcopy; {HOW_TO_INSTALL}"))?;
-    let objcopy_version = llvm_version(&sh::read(Command::new(&objcopy).arg("--version"))?)
-        .context("llvm-objcopy does not say which LLVM it is of")?;
+    let (objcopy, objcopy_version) =
+        objcopy(like).with_context(|| format!("there is no llvm-objcopy; {HOW_TO_INSTALL}"))?;
     let linker_dir = linker.parent().context("bpf-linker is in no folder")?.to_owned();
     Ok(Toolchain {
         compiler,
@@ -110,10 +118,18 @@ pub(super) fn linker() -> Option<PathBuf> {
     sh::on_path("bpf-linker").or(installed)
 }
 
-/// LLVM's objcopy, the newest of Debian's versions that is there, or the one on PATH.
-fn objcopy() -> Option<PathBuf> {
+/// An objcopy of LLVM's and its version, of Debian's versions and the one on PATH: `like`'s, else the newest.
+fn objcopy(like: Option<&Stamp>) -> Option<(PathBuf, String)> {
     let versions = (14..=40).rev().map(|version| format!("/usr/lib/llvm-{version}/bin/llvm-objcopy"));
-    versions.map(PathBuf::from).find(|file| file.is_file()).or_else(|| sh::on_path("llvm-objcopy"))
+    let files = versions.map(PathBuf::from).filter(|file| file.is_file()).chain(sh::on_path("llvm-objcopy"));
+    let mut found: Vec<_> = files
+        .filter_map(|file| {
+            let version = llvm_version(&sh::read(Command::new(&file).arg("--version")).ok()?)?;
+            Some((file, version))
+        })
+        .collect();
+    found.sort_by_key(|(_, version)| like.is_none_or(|stamp| stamp.strip != *version));
+    found.into_iter().next()
 }
 
 /// `LLVM 22.1.8` out of what an LLVM tool prints for `--version`.
