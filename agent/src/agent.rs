@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// How often containers that have no names are looked for.
 const NAMES_NS: u64 = 2_000_000_000;
@@ -34,6 +35,8 @@ const QUOTAS_NS: u64 = 1_000_000_000;
 const SWEEP_AGE_NS: u64 = 5_000_000_000;
 /// Children looked for in one sweep.
 const SWEEP_MAX: usize = 1_024;
+/// How often a wait for readiness looks: it comes within the first turns of the loop.
+const READY_LOOK: Duration = Duration::from_millis(2);
 
 /// What an agent does.
 #[derive(Clone, Debug, Default)]
@@ -56,6 +59,8 @@ pub struct Options {
     pub api_servers: Vec<SocketAddr>,
     /// Name of this node in Kubernetes; `None` = the host's name.
     pub node_name: Option<String>,
+    /// After this long the live loop panics, for the test of what is then left behind; `None` = never.
+    pub panic_after: Option<Duration>,
 }
 
 /// A running agent. Detaches when stopped or dropped.
@@ -108,8 +113,13 @@ pub fn start(options: Options) -> Result<Agent, Failure> {
     let thread = {
         let (hub, stop, mut hooks) = (Arc::clone(&hub), Arc::clone(&stop), attached.hooks);
         let mut wakes = WakeReader::new(attached.wakes);
+        let panic_at = options.panic_after.map(|span| Instant::now() + span);
         std::thread::Builder::new().name("slowpod-live".into()).spawn(move || {
-            let ended = run(&hub, &mut source, (&mut wakes, &mut hooks), tape, &stop);
+            let asked_to_end = || {
+                assert!(panic_at.is_none_or(|at| Instant::now() < at), "asked to panic");
+                stop.load(Ordering::Relaxed)
+            };
+            let ended = run(&hub, &mut source, (&mut wakes, &mut hooks), tape, asked_to_end);
             drop(hooks);
             ended
         })?
@@ -142,6 +152,14 @@ impl Agent {
     /// One verdict per probe.
     pub fn probes(&self) -> &[fact::Probe] {
         &self.probes
+    }
+
+    /// Waits, no longer than this, until the start-up scan is in and questions can be answered.
+    pub fn await_ready(&self, longest: Duration) {
+        let begun = Instant::now();
+        while !self.hub.pulse().ready && !self.failed() && begun.elapsed() < longest {
+            std::thread::sleep(READY_LOOK);
+        }
     }
 
     /// Whether the live loop ended on its own; [`Agent::stop`] then tells why.
@@ -181,7 +199,7 @@ fn run(
     source: &mut LiveSource,
     (wakes, hooks): (&mut WakeReader, &mut Hooks),
     mut tape: Option<tape::Writer<BufWriter<File>>>,
-    stop: &AtomicBool,
+    asked_to_end: impl Fn() -> bool,
 ) -> Result<(), CaptureError> {
     let mut live = Live::new(hub);
     let mut batch = Vec::new();
@@ -189,7 +207,7 @@ fn run(
     let mut containers = Containers::new(Path::new("/"));
     let (mut sweep_due_ns, mut quotas_due_ns, mut names_due_ns) = (0, 0, 0);
     loop {
-        let last = stop.load(Ordering::Relaxed);
+        let last = asked_to_end();
         source.listen(hub.demand().hz());
         wakes.turn(clock::ktime_ns(), hub.demand(), hooks, |record| source.enter_record(record));
         batch.clear();

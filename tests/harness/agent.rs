@@ -71,7 +71,8 @@ impl Agent {
             }
         });
         let agent = Agent { child, address, said };
-        agent.until("ready", || agent.get("/readyz").is_ok().then_some(()));
+        // From its first word on: a client that is quick must not be turned away.
+        agent.get("/readyz").unwrap_or_else(|error| panic!("not ready: {error}\n{}", agent.said()));
         agent
     }
 
@@ -128,17 +129,6 @@ impl Agent {
             std::thread::sleep(LOOK);
         }
         panic!("{path} never answers as awaited; last: {last:?}\n{}", self.said());
-    }
-
-    fn until<T>(&self, what: &str, mut there: impl FnMut() -> Option<T>) -> T {
-        let begun = Instant::now();
-        loop {
-            if let Some(result) = there() {
-                return result;
-            }
-            assert!(begun.elapsed() < PATIENCE, "the agent is not {what}; it said:\n{}", self.said());
-            std::thread::sleep(LOOK);
-        }
     }
 
     /// Sends it a signal.

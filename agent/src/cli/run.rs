@@ -57,6 +57,9 @@ pub struct AttachArgs {
     /// Size of the kernel's ring for process life, in KiB (a power of two).
     #[arg(long, hide = true, value_name = "KIB", value_parser = ring_kib)]
     ring_kib: Option<u32>,
+    /// Panic in the live loop after this long: for the test that nothing stays attached then.
+    #[arg(long, hide = true, value_parser = options::duration, value_name = "SPAN")]
+    panic_after: Option<Duration>,
 }
 
 /// What is kept of arguments.
@@ -101,6 +104,7 @@ impl AttachArgs {
                 Some(controller) => Wanted::V1(controller.to_owned()),
             },
             life_ring_bytes: self.ring_kib.map(|kib| kib.saturating_mul(1_024)),
+            panic_after: self.panic_after,
             ..agent::Options::default()
         }
     }
@@ -130,17 +134,22 @@ pub fn run(args: Args) -> Result<(), Failure> {
     serve_until(serving, agent, signals)
 }
 
+/// Longest that clients wait for the start-up scan. After that they are told what is missing.
+const READY_MAX: Duration = Duration::from_secs(5);
+
 /// The HTTP side, on threads of its own.
 pub struct Serving {
     server: web::Server,
 }
 
 impl Serving {
-    /// Begins to answer at an address that was bound before.
+    /// Begins to answer at an address that was bound before, once there are answers: who has connected meanwhile waits
+    /// for them, and is not told to come again.
     ///
     /// # Errors
     /// When there are no threads to be had.
     pub fn over(bound: web::Bound, agent: &Agent) -> Result<Serving, Failure> {
+        agent.await_ready(READY_MAX);
         Ok(Serving { server: web::start(bound, agent.hub())? })
     }
 

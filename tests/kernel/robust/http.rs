@@ -1,19 +1,22 @@
 //! HTTP against a live agent: parameters, crowds, and peers that say nothing.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use harness::{agent, agent::Agent, workload};
 
-use super::spawns_of;
+use super::{Started, slowpod, spawns_of, until};
 
 /// Longest a health check may take on a busy machine.
 const HEALTH_MAX: Duration = Duration::from_millis(500);
 
 /// Status and body of an answer to a plain request, byte for byte as it is sent.
 fn ask(agent: &Agent, target: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(agent.address()).unwrap();
+    ask_on(TcpStream::connect(agent.address()).unwrap(), target)
+}
+
+fn ask_on(mut stream: TcpStream, target: &str) -> (u16, String) {
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     write!(stream, "GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = Vec::new();
@@ -22,6 +25,20 @@ fn ask(agent: &Agent, target: &str) -> (u16, String) {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{target}: {answer:?}"));
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
     (status.unwrap_or_else(|| panic!("{target}: {head}")), body.to_owned())
+}
+
+/// Clients from before the agent says that it listens: they connect as soon as the port takes them.
+#[test]
+fn a_client_that_comes_early_is_answered() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap().to_string();
+    drop(free);
+    let _agent = Started::new(&mut slowpod(&["run", "--listen", &address]));
+    for target in ["/api/v1/storms", "/readyz", "/debug/pprof/exec"] {
+        let stream = until("a port that takes connections", || TcpStream::connect(&address).ok());
+        let (status, body) = ask_on(stream, target);
+        assert_eq!(status, 200, "{target}: {body}");
+    }
 }
 
 #[test]

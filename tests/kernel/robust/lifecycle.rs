@@ -63,6 +63,34 @@ fn a_signal_while_attaching_detaches_in_order() {
     }
 }
 
+/// A panic of the thread that everything goes through: it is said, the exit code is that of failures, nothing stays
+/// attached, and what a tape has got by then can be read.
+#[test]
+fn a_panic_detaches_and_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let tape = folder.path().join("t.tape");
+    let tape = tape.to_str().unwrap();
+    for words in [
+        ["run", "--listen", "127.0.0.1:0"].as_slice(),
+        &["diagnose", "-d", "60s"],
+        &["record", "-d", "60s", "-o", tape],
+    ] {
+        let started = super::Started::attached(slowpod(words).args(["--panic-after", "1s"]));
+        let held = bpf::held_by(started.pid());
+        assert!(held.iter().any(|(table, _)| *table == "link_id"), "{words:?}: {held:?}");
+        let ended = started.finish();
+        assert_eq!((ended.code(), &*ended.out), (Some(1), ""), "{words:?}: {}", ended.err);
+        let told =
+            ["'slowpod-live'", "asked to panic", "slowpod: the live loop panicked; please report this"];
+        for words in told {
+            assert!(ended.err.contains(words), "{words} is not in {}", ended.err);
+        }
+        until("nothing of the agent in the kernel", || bpf::left_of(&held).is_empty().then_some(()));
+    }
+    let replayed = run(&mut slowpod(&["replay", tape, "probes", "-o", "json"]));
+    assert_eq!(replayed.json().list("/probes").len(), slowpod_ebpf::abi::probes::PROBES.len());
+}
+
 #[test]
 fn a_second_signal_changes_nothing() {
     let mut agent = agent!();
