@@ -50,11 +50,15 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
         .map(String::as_str)
         .collect();
     setup::prepare(&chosen, !options.no_install);
+    // Not after half an hour of what can run.
+    if let Some(why) = setup::lacking(&chosen) {
+        eprintln!("\nSOME TIERS CANNOT RUN HERE: {why}\n");
+    }
     let how = tiers::How { install: !options.no_install, rebuilt_object: chosen.contains(&"checks") };
     let mut outcomes = Vec::new();
     for tier in chosen {
         let started = Instant::now();
-        let not_run = setup::lacking(tier);
+        let not_run = setup::lacking(&[tier]);
         let counts = match not_run {
             Some(_) => libtest::Counts::default(),
             None => tiers::run(tier, how).with_context(|| format!("tier {tier}"))?,

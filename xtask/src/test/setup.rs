@@ -1,6 +1,7 @@
 //! What the tests need from the machine: programs, Debian's packages that hold them, mounted kernel filesystems.
 
 use crate::sh;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// A program some tiers need.
@@ -17,9 +18,8 @@ const NEEDS: &[Need] = &[
     Need { program: "ip", package: "iproute2", tiers: &["kernel", "node", "dashboards"] },
     Need { program: "ipset", package: "ipset", tiers: &["kernel", "node", "dashboards"] },
     Need { program: "iptables", package: "iptables", tiers: &["kernel", "node"] },
-    Need { program: "strace", package: "strace", tiers: &["kernel", "node"] },
-    Need { program: "bpftrace", package: "bpftrace", tiers: &["kernel", "node"] },
-    Need { program: "bpftool", package: "bpftool", tiers: &["kernel", "node"] },
+    Need { program: "strace", package: "strace", tiers: &["kernel"] },
+    Need { program: "setpriv", package: "util-linux", tiers: &["kernel"] },
     Need { program: "perf", package: "linux-perf", tiers: &["kernel"] },
     Need { program: "/usr/lib/cni/bridge", package: "containernetworking-plugins", tiers: &["kernel"] },
     Need { program: "go", package: "golang-go", tiers: &["kernel", "node"] },
@@ -35,6 +35,9 @@ const NEEDS: &[Need] = &[
     Need { program: "promtool", package: "prometheus", tiers: &["dashboards"] },
 ];
 
+/// Where the kernel describes its types, without which nothing attaches.
+const BTF: &str = "/sys/kernel/btf/vmlinux";
+
 /// Kernel filesystems the live tiers read: type, mount point, something that is there once it is mounted.
 const MOUNTS: &[(&str, &str, &str)] =
     &[("tracefs", "/sys/kernel/tracing", "/sys/kernel/tracing/events"), ("bpf", "/sys/fs/bpf", "")];
@@ -42,8 +45,7 @@ const MOUNTS: &[(&str, &str, &str)] =
 /// Makes sure that the tiers can run: installs what is missing when we are root and `install` allows it, and
 /// mounts what is not mounted. What is still missing afterwards is for [`lacking`] to tell.
 pub(crate) fn prepare(tiers: &[&str], install: bool) {
-    let mut packages: Vec<_> = missing(tiers, found).map(|need| need.package).collect();
-    packages.dedup();
+    let packages = packages(&missing(tiers, found));
     let install = install && sh::is_root() && !packages.is_empty();
     if install && let Err(error) = apt_install(&packages) {
         eprintln!("cannot install {}: {error:#}", packages.join(" "));
@@ -53,17 +55,35 @@ pub(crate) fn prepare(tiers: &[&str], install: bool) {
     }
 }
 
-/// Why a tier cannot run, as a sentence; `None` when it can.
-pub(crate) fn lacking(tier: &str) -> Option<String> {
-    if is_live(tier) && !sh::is_root() {
-        return Some("it loads kernel programs: run `sudo -E cargo xtask test`".to_owned());
+/// What decides whether tiers can run here.
+#[derive(Clone, Copy)]
+struct Machine {
+    is_root: bool,
+    has_btf: bool,
+    found: fn(&str) -> bool,
+}
+
+/// Why these tiers cannot run, as a clause that names everything they lack; `None` when they can.
+pub(crate) fn lacking(tiers: &[&str]) -> Option<String> {
+    lacking_on(tiers, Machine { is_root: sh::is_root(), has_btf: Path::new(BTF).exists(), found })
+}
+
+fn lacking_on(tiers: &[&str], machine: Machine) -> Option<String> {
+    let any_live = tiers.iter().any(|tier| is_live(tier));
+    let mut clauses = Vec::new();
+    if any_live && !machine.is_root {
+        clauses.push("kernel programs are loaded as root: run `sudo -E cargo xtask test`".to_owned());
     }
-    let missing: Vec<_> = missing(&[tier], found).collect();
-    let mut packages: Vec<_> = missing.iter().map(|need| need.package).collect();
-    packages.dedup();
-    let programs: Vec<_> = missing.iter().map(|need| need.program).collect();
-    (!missing.is_empty())
-        .then(|| format!("no {} here: apt-get install {}", programs.join(", "), packages.join(" ")))
+    if any_live && !machine.has_btf {
+        clauses.push(format!("no {BTF} here: boot a kernel with CONFIG_DEBUG_INFO_BTF=y"));
+    }
+    let missing = missing(tiers, machine.found);
+    if !missing.is_empty() {
+        let programs: Vec<_> = missing.iter().map(|need| need.program).collect();
+        let packages = packages(&missing).join(" ");
+        clauses.push(format!("no {} here: apt-get install {packages}", programs.join(", ")));
+    }
+    (!clauses.is_empty()).then(|| clauses.join("; "))
 }
 
 /// Whether a tier runs against this machine's kernel. Every tier does that is not known to need no privilege, so a new
@@ -79,11 +99,15 @@ pub(crate) fn apt_install(packages: &[&str]) -> anyhow::Result<()> {
     sh::run(install.args(packages).env("DEBIAN_FRONTEND", "noninteractive"))
 }
 
-fn missing<'a>(tiers: &'a [&'a str], found: fn(&str) -> bool) -> impl Iterator<Item = &'static Need> + 'a {
-    NEEDS
-        .iter()
-        .filter(|need| need.tiers.iter().any(|tier| tiers.contains(tier)))
-        .filter(move |need| !found(need.program))
+fn missing(tiers: &[&str], found: fn(&str) -> bool) -> Vec<&'static Need> {
+    let is_of = |need: &&Need| need.tiers.iter().any(|tier| tiers.contains(tier));
+    NEEDS.iter().filter(is_of).filter(|need| !found(need.program)).collect()
+}
+
+/// The packages that hold these programs, each once.
+fn packages(needs: &[&Need]) -> Vec<&'static str> {
+    let packages: BTreeSet<_> = needs.iter().map(|need| need.package).collect();
+    packages.into_iter().collect()
 }
 
 fn found(program: &str) -> bool {
@@ -112,11 +136,26 @@ mod tests {
 
     #[test]
     fn names_only_what_the_asked_tiers_lack() {
-        let nothing = |_: &str| false;
-        let programs = |tiers| missing(tiers, nothing).map(|need| need.program).collect::<Vec<_>>();
+        let programs = |tiers| missing(tiers, |_| false).iter().map(|need| need.program).collect::<Vec<_>>();
         assert_eq!(programs(&["unit", "web"]), Vec::<&str>::new());
         assert_eq!(programs(&["dashboards"]), ["ip", "ipset", "prometheus", "promtool"]);
-        assert_eq!(missing(&["kernel"], |program| program != "strace").count(), 1);
+        assert_eq!(missing(&["kernel"], |program| program != "strace").len(), 1);
+    }
+
+    #[test]
+    fn all_that_is_lacking_is_named_at_once() {
+        let able = Machine { is_root: true, has_btf: true, found: |_| true };
+        let all = ["checks", "unit", "kernel", "dashboards", "kernels"];
+        assert_eq!(lacking_on(&all, able), None);
+        let unable = Machine { is_root: false, has_btf: false, found: |_| false };
+        assert_eq!(lacking_on(&["unit", "replay"], unable), None);
+        let told = lacking_on(&all, unable).unwrap();
+        let packages =
+            "golang-go ipset iproute2 iptables linux-perf prometheus qemu-system-x86 strace util-linux";
+        for words in packages.split(' ').chain(["sudo -E", BTF, "busybox-static"]) {
+            assert!(told.contains(words), "{words} is not in {told}");
+        }
+        assert_eq!(told.matches(" prometheus").count(), 2, "as a program and as a package: {told}");
     }
 
     #[test]
