@@ -19,6 +19,7 @@ const NEEDS: &[Need] = &[
     Need { program: "ipset", package: "ipset", tiers: &["kernel", "node", "dashboards"] },
     Need { program: "iptables", package: "iptables", tiers: &["kernel", "node"] },
     Need { program: "strace", package: "strace", tiers: &["kernel"] },
+    Need { program: "bpftrace", package: "bpftrace", tiers: &["kernel"] },
     Need { program: "setpriv", package: "util-linux", tiers: &["kernel"] },
     Need { program: "perf", package: "linux-perf", tiers: &["kernel"] },
     Need { program: "/usr/lib/cni/bridge", package: "containernetworking-plugins", tiers: &["kernel"] },
