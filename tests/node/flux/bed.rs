@@ -5,6 +5,7 @@ use harness::tools::Tool;
 use harness::truth::Truth;
 use serde_json::{Value, json};
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -185,6 +186,13 @@ impl Started {
         let pid = self.child.as_ref().unwrap().id();
         // SAFETY: plain numbers; the child is not yet waited for.
         assert_eq!(unsafe { libc::kill(pid as libc::pid_t, signal) }, 0);
+    }
+
+    /// Waits for the first line it says on standard error.
+    pub(super) fn first_words(&mut self) -> String {
+        let mut line = String::new();
+        BufReader::new(self.child.as_mut().unwrap().stderr.take().unwrap()).read_line(&mut line).unwrap();
+        line
     }
 
     /// Waits for its end.

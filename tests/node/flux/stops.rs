@@ -2,6 +2,9 @@
 
 use super::bed::{Bed, wait_until};
 use serde_json::json;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
 #[test]
 fn an_interrupt_half_way_takes_away_what_is_there() {
@@ -98,25 +101,31 @@ fn a_run_killed_amid_arrivals_is_cleaned_too() {
     bed.assert_nothing_left();
 }
 
-/// Before the first pod, between arrivals, while pods are held, and while they depart.
+/// The slow plugin, which takes its time for these commands.
+fn slow_on(bed: &Bed, commands: &[&str]) -> PathBuf {
+    let phase = json!({ "do": "sleep", "ms": 200 });
+    let plugin = json!({ "type": "slow-cni", "log": bed.path("log"), "on": commands, "slow": [phase] });
+    bed.conflist(&json!({ "cniVersion": "1.0.0", "name": "bed", "plugins": [plugin] }))
+}
+
+/// Stages of a run: what it is called, its options, and the command that is on its way then; without one, pods are there.
+const STAGES: [(&str, &[&str], Option<&str>); 5] = [
+    ("rate", &["--pods", "50", "--rate", "2"], None),
+    ("hold", &["--pods", "3", "--hold", "10m"], None),
+    ("check", &["--pods", "12", "--concurrency", "2", "--check"], Some("CHECK")),
+    ("rounds", &["--pods", "4", "--rounds", "50", "--concurrency", "2"], Some("DEL")),
+    ("departures", &["--pods", "12", "--concurrency", "2"], Some("DEL")),
+];
+
+/// Between arrivals, while pods are held or checked, and while they depart.
 #[test]
 fn an_interrupt_at_any_other_stage_leaves_nothing_either() {
-    let slow_del =
-        json!({ "type": "slow-cni", "log": null, "on": ["DEL"], "slow": [{ "do": "sleep", "ms": 200 }] });
-    for (stage, options) in [
-        ("rate", vec!["--pods", "50", "--rate", "2"]),
-        ("hold", vec!["--pods", "3", "--hold", "10m"]),
-        ("rounds", vec!["--pods", "4", "--rounds", "50", "--concurrency", "2"]),
-        ("departures", vec!["--pods", "12", "--concurrency", "2"]),
-    ] {
+    for (stage, options, command) in STAGES {
         let bed = Bed::new(stage);
-        let mut plugin = slow_del.clone();
-        plugin["log"] = bed.path("log").to_str().into();
-        let list = bed.conflist(&json!({ "cniVersion": "1.0.0", "name": "bed", "plugins": [plugin] }));
-        let running = bed.start(&list, &options);
-        match stage {
-            "departures" | "rounds" => wait_until("a departure", || !bed.log().is_empty()),
-            _ => wait_until("two pods", || bed.mounts().len() >= 2),
+        let running = bed.start(&slow_on(&bed, command.as_slice()), options);
+        match command {
+            Some(_) => wait_until("the command", || !bed.log().is_empty()),
+            None => wait_until("two pods", || bed.mounts().len() >= 2),
         }
         running.signal(libc::SIGINT);
         let report = running.finish().good();
@@ -124,4 +133,46 @@ fn an_interrupt_at_any_other_stage_leaves_nothing_either() {
         assert_eq!(report.number("/pods/begun"), report.number("/pods/deleted"), "{stage}: {report}");
         bed.assert_nothing_left();
     }
+}
+
+#[test]
+fn what_a_run_killed_at_any_stage_leaves_is_cleaned() {
+    for (stage, options, command) in STAGES {
+        let bed = Bed::new(&format!("{stage}-k"));
+        let running = bed.start(&slow_on(&bed, command.as_slice()), options);
+        match command {
+            Some(_) => wait_until("the command", || !bed.log().is_empty()),
+            None => wait_until("two pods", || bed.mounts().len() >= 2),
+        }
+        running.signal(libc::SIGKILL);
+        assert_eq!(running.finish().code, None, "{stage}");
+        let cleaned = bed.clean(&[]);
+        assert_eq!(cleaned.code, Some(0), "{stage}: {}", cleaned.stderr);
+        bed.assert_nothing_left();
+    }
+}
+
+/// While the plugins are asked which versions they speak there is no pod, and none is begun.
+#[test]
+fn an_interrupt_before_the_first_pod_begins_none() {
+    let bed = Bed::new("first");
+    let script = format!(
+        "#!/bin/sh\n>{}\nwhile [ ! -e {} ]; do sleep 0.01; done\nexec {}\n",
+        bed.path("asked").display(),
+        bed.path("go").display(),
+        env!("CARGO_BIN_EXE_slow-cni")
+    );
+    fs::write(bed.path("gated"), script).unwrap();
+    fs::set_permissions(bed.path("gated"), fs::Permissions::from_mode(0o755)).unwrap();
+    let list =
+        bed.conflist(&json!({ "cniVersion": "1.0.0", "name": "bed", "plugins": [{ "type": "gated" }] }));
+    let folder = bed.path("");
+    let mut running = bed.start(&list, &["--plugin-dir", folder.to_str().unwrap(), "--pods", "3"]);
+    wait_until("the question", || bed.path("asked").exists());
+    running.signal(libc::SIGINT);
+    assert!(running.first_words().starts_with("taking all pods away"));
+    fs::write(bed.path("go"), "").unwrap();
+    let report = running.finish().good();
+    assert_eq!((report.at("/interrupted"), report.number("/pods/begun")), (&json!(true), 0), "{report}");
+    bed.assert_nothing_left();
 }
