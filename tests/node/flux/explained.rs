@@ -1,11 +1,12 @@
 //! `slowpod flux --explain` names what made a plugin slow, and its figures agree with the plugin's own clock.
 
-use super::bed::{Bed, Outcome};
+use super::bed::{Bed, Outcome, wait_until};
 use harness::truth::Truth;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
@@ -156,6 +157,49 @@ fn a_late_server_is_named_with_its_address() {
     let finding = first(&report, "cni_server");
     assert!(finding.text("/title").contains(&format!("for the API server ({address})")), "{finding}");
     assert_each_agrees(&bed, &report, "inet", "tcp");
+    bed.assert_nothing_left();
+}
+
+/// Has a listener keep one connection that nobody takes, and no more: who comes next is not answered until it is taken.
+fn listen_to_one(listener: &TcpListener) {
+    // SAFETY: plain numbers; the listener is open. Listening again sets the queue's length.
+    assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+}
+
+/// Whether anybody in the network namespace waits for an answer to its connect (`TCP_SYN_SENT`, proc_pid_net(5)).
+fn somebody_connects(bed: &Bed) -> bool {
+    let table = bed.net.inside(|| std::fs::read_to_string("/proc/thread-self/net/tcp").unwrap());
+    table.lines().any(|line| line.split_whitespace().nth(3) == Some("02"))
+}
+
+#[test]
+fn a_slow_connect_and_a_late_answer_are_told_apart() {
+    let bed = Bed::new("connect");
+    assert!(bed.ip(&["link", "set", "lo", "up"]));
+    let server = bed.net.inside(|| TcpListener::bind("127.0.0.1:0")).unwrap();
+    listen_to_one(&server);
+    let address = server.local_addr().unwrap();
+    let in_the_way = bed.net.inside(|| TcpStream::connect(address)).unwrap();
+    let list = bed.slow(json!([{ "do": "tcp", "address": address.to_string() }]));
+    let running = bed.start(&list, &["--pods", "1", "--no-loopback", "--explain"]);
+    wait_until("a connect that is not answered", || somebody_connects(&bed));
+    drop(in_the_way);
+    drop(server.accept().unwrap());
+    std::thread::spawn(move || answer_late(server.accept().unwrap().0));
+    let report = running.finish().good();
+    let finding = first(&report, "cni_server");
+    assert!(finding.text("/title").contains(&address.to_string()), "{finding}");
+    assert_each_agrees(&bed, &report, "inet", "tcp");
+    let waits: Vec<Truth> = adds(&report).iter().flat_map(|call| call.list("/waits")).collect();
+    let of = |op: &str| waits.iter().find(|wait| wait.text("/on") == "inet" && wait.text("/op") == op);
+    let (connect, answer) = (of("connect").expect("the connect"), of("receive").expect("the answer"));
+    assert_eq!(
+        (connect.text("/remote"), answer.text("/remote")),
+        (address.to_string().as_str(), address.to_string().as_str())
+    );
+    // The client asks again a second after the first time (RFC 6298); what it then waits for is the answer.
+    assert!(connect.number("/blocked_ns") >= 900_000_000, "{waits:?}");
+    assert!(answer.number("/retransmits").max(connect.number("/retransmits")) >= 1, "{waits:?}");
     bed.assert_nothing_left();
 }
 
