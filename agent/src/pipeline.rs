@@ -272,12 +272,12 @@ pub fn keyframe(state: &State, now_ns: u64) -> Vec<u8> {
         tell(now_ns, &Fact::Cgroup { id, hierarchy: 0, path: cgroup.path.as_str().into() });
     }
     for process in state.processes.iter() {
-        tell(now_ns, &Fact::Process(Box::new(process_fact(process))));
+        tell(now_ns, &Fact::Process(Box::new(process_fact(state, process))));
     }
     out
 }
 
-fn process_fact(process: &crate::enrich::processes::Process) -> fact::Process {
+fn process_fact(state: &State, process: &crate::enrich::processes::Process) -> fact::Process {
     let known = |id: ProcId| fact::ProcessId { tgid: id.tgid, start_ns: id.start_ns };
     let cni = process.cni.as_deref().filter(|_| !process.gone).map(|work| {
         let environment = work.environment.clone();
@@ -299,7 +299,7 @@ fn process_fact(process: &crate::enrich::processes::Process) -> fact::Process {
         argv_cut: process.argv_cut,
         class_only: process.class_only,
         script: process.script,
-        cgroup_id: process.cgroup_id,
+        cgroup_id: state.cgroups.id(process.cgroup_id),
         inner_pid: process.inner_pid,
         uid: process.uid,
         namespaces: process.namespaces,

@@ -50,6 +50,28 @@ fn a_recycled_pid_is_another_process() {
 }
 
 #[test]
+fn a_reused_cgroup_id_moves_nobody_to_another_pod() {
+    let answer = answer_of("cgroup_reused", "processes", "state=ended");
+    let rows = answer["processes"].as_array().unwrap();
+    let whose = |row: &Value| {
+        let identity = &row["identity"];
+        identity["pod_uid"].as_str().or(identity["unit"].as_str()).unwrap_or("unknown")[..4].to_owned()
+    };
+    let found: Vec<_> = rows.iter().map(|row| (row["argv"].as_str().unwrap(), whose(row))).collect();
+    let expected = [
+        ("cron three", "cron"),
+        ("second two", "2222"),
+        ("helper two", "2222"),
+        ("first one", "1111"),
+        ("helper one", "1111"),
+    ];
+    assert_eq!(found, expected.map(|(argv, whose)| (argv, whose.to_owned())));
+    let of_pod = |pod: &str| answer_of("cgroup_reused", "processes", &format!("state=ended&pod={pod}"));
+    let ended = of_pod("11111111-1111-1111-1111-111111111111")["processes"].as_array().unwrap().len();
+    assert_eq!(ended, 2);
+}
+
+#[test]
 fn a_daemon_that_forked_twice_is_its_own_and_knows_its_root() {
     let answer = answer_of("double_fork", "storms", "");
     let syncd = daemon(&answer, "syncd");

@@ -20,7 +20,7 @@ pub(super) fn apply(state: &mut State, now_ns: u64, fact: Fact) {
         Fact::Process(process) => state.scanned(now_ns, &process),
         Fact::Cgroup { id, hierarchy: _, path } => {
             state.cgroups.made(id, &path.0, 0);
-            state.pod_cgroup_told(id);
+            state.pod_cgroup_told(state.cgroups.key(id));
         }
         Fact::ScanDone { .. } => state.scanned = true,
         Fact::Probe(probe) => {
@@ -105,7 +105,7 @@ impl State {
             argv_cut: fact.argv_cut,
             class_only: fact.class_only,
             script: fact.script,
-            cgroup_id: fact.cgroup_id,
+            cgroup_id: self.cgroups.key(fact.cgroup_id),
             inner_pid: fact.inner_pid,
             scanned_ppid: fact.ppid,
             uid: fact.uid,
@@ -147,9 +147,9 @@ impl State {
         }
         if fixed.made != 0 {
             self.cgroups.made(fixed.id, cgroup.path, fixed.header.ktime_ns);
-            self.pod_cgroup_made(fixed.id, fixed.header.ktime_ns);
+            self.pod_cgroup_made(self.cgroups.key(fixed.id), fixed.header.ktime_ns);
         } else {
-            self.pod_cgroup_gone(fixed.id, fixed.header.ktime_ns);
+            self.pod_cgroup_gone(self.cgroups.key(fixed.id), fixed.header.ktime_ns);
             self.cgroups.gone(fixed.id, fixed.header.ktime_ns);
         }
     }
@@ -158,7 +158,7 @@ impl State {
         if let Some(id) = self.processes.resolve(&moved.task)
             && let Some(process) = self.processes.get_mut(id)
         {
-            process.cgroup_id = moved.cgroup_id;
+            process.cgroup_id = self.cgroups.key(moved.cgroup_id);
         }
     }
 }

@@ -99,7 +99,7 @@ impl State {
             exec_ns: 0,
             threads_made: 0,
             scanned_ppid: 0,
-            cgroup_id: spawn.cgroup_id,
+            cgroup_id: self.cgroups.key(spawn.cgroup_id),
             inner_pid: spawn.inner_pid,
             gone: false,
             ..parent.clone()
@@ -160,7 +160,7 @@ impl State {
         process.argv_cut = argv_cut;
         process.class_only = fixed.flags & exec::FLAG_CLASS_ONLY != 0;
         process.script = fixed.flags & exec::FLAG_SCRIPT != 0;
-        process.cgroup_id = fixed.cgroup_id;
+        process.cgroup_id = self.cgroups.key(fixed.cgroup_id);
         process.uid = fixed.uid;
         process.namespaces = exec.namespaces();
         self.pod_exec(id, now_ns);
@@ -191,7 +191,7 @@ impl State {
         let in_window = self.window.holds(now_ns);
         let mut child = self.children.remove(&id).unwrap_or_else(|| self.late_child(id, exit));
         let Some(process) = self.processes.get_mut(id) else { return };
-        process.cgroup_id = exit.cgroup_id;
+        process.cgroup_id = self.cgroups.key(exit.cgroup_id);
         if process.exec_ns == 0 && exit.exec_ns > 0 {
             process.missed_exec(exit);
         }
@@ -275,7 +275,7 @@ impl State {
         self.loss.unattributed.grow(u64::from(self.window.holds(now_ns)));
         let id = ProcId::of(task);
         let comm: Arc<str> = text::comm(comm).into();
-        let argv_class = comm.clone();
+        let (argv_class, cgroup_id) = (comm.clone(), self.cgroups.key(cgroup_id));
         self.processes.put(Process { id, exact: true, comm, argv_class, cgroup_id, ..Process::default() });
         id
     }

@@ -102,7 +102,7 @@ impl State {
         let key = Key {
             kind: sample.kind,
             process,
-            cgroup_id: fixed.cgroup_id,
+            cgroup_id: self.cgroups.key(fixed.cgroup_id),
             comm: fixed.comm,
             cause: sample.cause,
             preempted: fixed.flags & FLAG_PREEMPTED != 0,

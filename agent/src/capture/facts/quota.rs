@@ -59,8 +59,10 @@ impl Quotas {
     /// Growth of whatever held back the pods among `waiters`, cgroups of threads that waited long: a quota may be a
     /// container's, or its pod's as a whole.
     pub fn of_waiters(&mut self, waiters: &BTreeSet<u64>, cgroups: &Cgroups) -> Vec<Fact> {
-        let pods =
-            waiters.iter().filter_map(|id| cgroups.get(*id)).filter(|cgroup| cgroup.identity.pod().is_some());
+        let pods = waiters
+            .iter()
+            .filter_map(|id| cgroups.get(cgroups.key(*id)))
+            .filter(|cgroup| cgroup.identity.pod().is_some());
         let mut paths: BTreeSet<&str> = BTreeSet::new();
         for cgroup in pods.take(READS_MAX) {
             paths.insert(&cgroup.path);

@@ -99,13 +99,13 @@ impl Sched {
         })
     }
 
-    fn throttled(&mut self, fact: &fact::Throttled) {
+    fn throttled(&mut self, cgroup_id: u64, fact: &fact::Throttled) {
         let table = &mut self.throttles;
-        if table.len() >= THROTTLED_MAX && !table.contains_key(&fact.cgroup_id) {
+        if table.len() >= THROTTLED_MAX && !table.contains_key(&cgroup_id) {
             self.evicted += 1;
             return;
         }
-        let row = table.entry(fact.cgroup_id).or_default();
+        let row = table.entry(cgroup_id).or_default();
         row.periods.grow(fact.periods);
         row.throttled.grow(fact.throttled);
         row.throttled_ns.grow(fact.throttled_ns);
@@ -142,7 +142,7 @@ impl State {
             }
             return;
         }
-        let row = Row { cgroup_id: fixed.key.cgroup_id, who };
+        let row = Row { cgroup_id: self.cgroups.key(fixed.key.cgroup_id), who };
         if self.sched.is_kept {
             self.sched.row(row).add(record);
             self.sched.heat.add(Some(row), fixed.header.ktime_ns, &record.buckets);
@@ -156,7 +156,8 @@ impl State {
         if !self.window.holds(pushed.header.ktime_ns) || !self.sched.is_kept {
             return;
         }
-        let key = (pushed.key.waiter, pushed.key.ran);
+        // What stands for no cgroup is no id, and so its own key.
+        let key = (self.cgroups.key(pushed.key.waiter), self.cgroups.key(pushed.key.ran));
         let table = &mut self.sched.pushed;
         if table.len() >= PUSHED_MAX && !table.contains_key(&key) {
             self.sched.evicted += 1;
@@ -168,10 +169,11 @@ impl State {
     }
 
     pub(super) fn throttled(&mut self, fact: &fact::Throttled) {
+        let cgroup_id = self.cgroups.key(fact.cgroup_id);
         if self.sched.is_kept {
-            self.sched.throttled(fact);
+            self.sched.throttled(cgroup_id, fact);
         }
-        if let Some(labels) = self.pod_labels(fact.cgroup_id) {
+        if let Some(labels) = self.pod_labels(cgroup_id) {
             self.totals.run_queue.throttled_ns.row(&labels.0, &labels.1).grow(fact.throttled_ns);
         }
     }
