@@ -1,15 +1,16 @@
 //! Execs out of the ordinary: what the agent says ran, against what the workload made run.
 
 use crate::exact::{Ended, path};
+use harness::agent::{Agent, monotonic_ns};
 use harness::running::Running;
-use harness::truth::Truth;
+use harness::truth::{Truth, WitnessedChild};
 use harness::{agent, workload};
 use serde_json::{Value, json};
+use slowpod_ebpf::abi::exec::{ARGV_BYTES, PATH_BYTES};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
 use std::process::Command;
-
-/// Most bytes of argv that are kept, and so shown.
-const KEPT_BYTES: usize = 4_096;
 
 /// Runs a scenario beside an agent and gives its truth and what the agent has of it.
 fn watch(words: &[&str]) -> (Truth, Ended) {
@@ -50,9 +51,139 @@ fn long_argv_is_cut_and_says_so() {
         let row = ended.row(&truth.child("/child"));
         let shown = row.text("/argv").trim_end_matches('\u{2026}');
         assert!(whole.starts_with(shown), "{kind}: {shown}");
-        assert!((256..=KEPT_BYTES).contains(&shown.len()), "{kind}: {} bytes", shown.len());
+        assert!((256..=ARGV_BYTES).contains(&shown.len()), "{kind}: {} bytes", shown.len());
         assert_eq!(row.at("/argv_cut"), true, "{kind}");
     }
+}
+
+/// Runs a command to its end.
+fn witnessed(command: &mut Command) -> WitnessedChild {
+    let spawn_ns = monotonic_ns();
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let pid = child.id();
+    let status = child.wait().expect("a status").into_raw() as u32;
+    WitnessedChild { pid, spawn_ns, reaped_ns: monotonic_ns(), status }
+}
+
+/// The last that is kept whole, and the first that is not.
+#[test]
+fn argv_is_cut_where_its_bound_is_and_not_before() {
+    let agent = agent!();
+    // The words' own lengths, and a NUL behind each.
+    let words = |bytes: usize| ["true".to_owned(), "x".repeat(bytes - "true\0\0".len())];
+    let children = [ARGV_BYTES - 1, ARGV_BYTES, ARGV_BYTES + 1].map(|bytes| {
+        let [name, word] = words(bytes);
+        (bytes, witnessed(Command::new("/bin/true").arg0(name).arg(word)))
+    });
+    let ended = Ended::by(&agent, monotonic_ns());
+    for (bytes, child) in children {
+        let row = ended.row(&child);
+        assert_eq!(row.at("/argv_cut"), bytes > ARGV_BYTES, "{bytes} bytes");
+        let whole = words(bytes).join(" ");
+        let shown = row.text("/argv").trim_end_matches('\u{2026}');
+        if bytes > ARGV_BYTES {
+            assert!(
+                whole.starts_with(shown) && shown.len() >= ARGV_BYTES - 1,
+                "{bytes} bytes: {}",
+                shown.len()
+            );
+        } else {
+            assert_eq!(shown, whole);
+        }
+    }
+}
+
+/// A copy of a program, so that its whole path has so many bytes.
+fn program_of_length(folder: &Path, bytes: usize) -> PathBuf {
+    let longest = 200;
+    let mut path = folder.to_owned();
+    while bytes - path.as_os_str().len() > longest + 1 {
+        path.push("d".repeat((bytes - path.as_os_str().len() - 2).min(longest)));
+    }
+    std::fs::create_dir_all(&path).expect("a scratch folder");
+    path.push("p".repeat(bytes - path.as_os_str().len() - 1));
+    assert_eq!(path.as_os_str().len(), bytes);
+    std::fs::copy("/bin/true", &path).expect("a program");
+    path
+}
+
+/// Paths cut in an agent's answer about everything.
+fn paths_cut(agent: &Agent, ktime_ns: u64) -> u64 {
+    let truncated = agent.view_at(&path("storms", ""), ktime_ns).at("/completeness/truncated").clone();
+    truncated.get("path").and_then(Value::as_u64).unwrap_or(0)
+}
+
+#[test]
+fn a_long_path_is_cut_where_its_bound_is_and_that_is_counted() {
+    let agent = agent!();
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let lengths = [PATH_BYTES - 1, PATH_BYTES, PATH_BYTES + 1, 1_000];
+    let programs = lengths.map(|bytes| program_of_length(folder.path(), bytes));
+    let children = programs.each_ref().map(|program| witnessed(Command::new(program).arg0("true")));
+    let begun_ns = monotonic_ns();
+    let cut_at_first = paths_cut(&agent, begun_ns);
+    assert!(cut_at_first >= 2, "{cut_at_first}");
+    let ended = Ended::by(&agent, begun_ns);
+    for (program, child) in programs.iter().zip(&children) {
+        let whole = program.to_str().expect("plain letters");
+        let shown = ended.row(child).text("/path").trim_end_matches('\u{2026}').to_owned();
+        assert_eq!(shown, whole[..whole.len().min(PATH_BYTES)], "{} bytes", whole.len());
+    }
+    // Failures too, each by its path, as far as that is kept.
+    for program in &programs {
+        std::fs::remove_file(program).expect("it is there");
+        assert!(Command::new(program).spawn().is_err());
+    }
+    let cut = paths_cut(&agent, monotonic_ns());
+    assert!(cut >= cut_at_first + 2, "{cut} after {cut_at_first}");
+    let mut rows = failed_below(&agent, std::process::id());
+    for program in programs {
+        let whole = program.to_str().expect("plain letters").to_owned();
+        let kept = &whole[..whole.len().min(PATH_BYTES)];
+        let found = rows.iter().position(|(shown, _)| shown.trim_end_matches('\u{2026}') == kept);
+        let (_, errno) = rows.remove(found.unwrap_or_else(|| panic!("no row of {kept}: {rows:?}")));
+        assert_eq!(errno, "ENOENT");
+    }
+}
+
+/// Execs that failed below a process: path and errno, a row for each count.
+fn failed_below(agent: &Agent, pid: u32) -> Vec<(String, String)> {
+    let answer = agent.view_at(&path("processes", &format!("pid={pid}")), monotonic_ns());
+    let rows = answer.list("/failed_execs");
+    rows.iter()
+        .flat_map(|row| {
+            let one = (row.text("/path").to_owned(), row.text("/errno").to_owned());
+            std::iter::repeat_n(one, row.number("/count") as usize)
+        })
+        .collect()
+}
+
+/// A path is told as it was given to exec: from where the caller stands.
+#[test]
+fn relative_paths_are_told_as_they_were_given() {
+    let agent = agent!();
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    std::fs::create_dir(folder.path().join("sub")).expect("a folder");
+    for name in ["here", "sub/there"] {
+        std::fs::copy("/bin/true", folder.path().join(name)).expect("a program");
+    }
+    std::fs::write(folder.path().join("data"), "no program").expect("a file");
+    // By a shell, which stands there; it forks and hands exec what is written.
+    let script = "./here one; sub/there two; sub/../here three; ./none; ./data; true";
+    let shell = witnessed(Command::new("/bin/sh").args(["-c", script]).current_dir(folder.path()));
+    let answer = agent.view_at(&path("processes", "state=ended"), monotonic_ns());
+    let mut children: Vec<_> = answer.list("/processes");
+    children.retain(|row| row.at("/spawner").get("pid") == Some(&json!(shell.pid)));
+    let mut ran: Vec<_> = children.iter().map(|row| (row.text("/path"), row.text("/argv"))).collect();
+    ran.retain(|(path, _)| !path.ends_with("/sh"));
+    ran.sort_unstable();
+    let expected =
+        [("./here", "./here one"), ("sub/../here", "sub/../here three"), ("sub/there", "sub/there two")];
+    assert_eq!(ran, expected);
+    let mut failed = failed_below(&agent, shell.pid);
+    failed.sort_unstable();
+    let expected = [("./data", "EACCES"), ("./none", "ENOENT")];
+    assert_eq!(failed, expected.map(|(path, errno)| (path.to_owned(), errno.to_owned())));
 }
 
 #[test]

@@ -61,8 +61,12 @@ fn check_loop(own: &Truth, resync: &Truth, waited_ns: u64) {
 }
 
 fn check_resync(flags: &[&str]) {
+    check_resync_of(SERVICES, flags);
+}
+
+fn check_resync_of(count: u64, flags: &[&str]) {
     let agent = agent!();
-    let services = SERVICES.to_string();
+    let services = count.to_string();
     let all = [&["-services", services.as_str(), "-resyncs", "0", "-idle-between", "60s"], flags].concat();
     let mut proxy = ServiceProxy::start(&all);
     let pid = proxy.pid();
@@ -71,7 +75,7 @@ fn check_resync(flags: &[&str]) {
     // A proxy that goes from child to child is about spawning all the time; one with work of its own is preempted
     // there as well.
     let waited_ns = if flags.contains(&"-own-work") { waited_ns } else { 0 };
-    assert_eq!(resync.number("/spawns"), 3 * SERVICES);
+    assert_eq!(resync.number("/spawns"), 3 * count);
     proxy.stop();
     let (daemon, loops) = proxy_daemon(&agent, pid, resync.number("/end_ns"));
     let [_set_up, own] = &loops[..] else { panic!("{} loops: {daemon}", loops.len()) };
@@ -80,7 +84,7 @@ fn check_resync(flags: &[&str]) {
     // Each child asked the kernel once.
     let added = class(own, "ipset add").at("/netlink/messages").clone();
     let added = Truth::new(added).list("").into_iter().find(|row| row.text("/message") == "IPSET_CMD_ADD");
-    assert_eq!(added.expect("a row").number("/messages"), 2 * SERVICES);
+    assert_eq!(added.expect("a row").number("/messages"), 2 * count);
 
     let findings = agent.view_at(&path("findings", ""), resync.number("/end_ns"));
     assert_nothing_lost(&findings);
@@ -96,6 +100,12 @@ fn check_resync(flags: &[&str]) {
 #[test]
 fn a_resync_of_one_worker() {
     check_resync(&["-workers", "1"]);
+}
+
+/// As large as on a large cluster: 6,000 children in one loop.
+#[test]
+fn a_resync_of_two_thousand_services() {
+    check_resync_of(2_000, &["-workers", "1"]);
 }
 
 #[test]

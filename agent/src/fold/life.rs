@@ -167,19 +167,19 @@ impl State {
     }
 
     pub(super) fn exec_fail(&mut self, fail: &decode::ExecFail<'_>) {
-        let now_ns = fail.fixed.header.ktime_ns;
-        let id = self.known_or_stub(now_ns, &fail.fixed.task, &fail.fixed.comm, fail.fixed.cgroup_id);
+        let fixed = &fail.fixed;
+        let id = self.known_or_stub(fixed.header.ktime_ns, &fixed.task, &fixed.comm, fixed.cgroup_id);
         let daemon = daemons::key_of(&self.processes, id);
-        if !self.window.holds(now_ns) {
+        if !self.window.holds(fixed.header.ktime_ns) {
             return;
         }
         self.counts.exec_fails += 1;
+        self.loss.path_cut.grow(u64::from(fixed.flags & exec::FLAG_PATH_CUT != 0));
         let name = daemon.as_ref().and_then(|key| self.daemon_label(key));
         let name = name.unwrap_or_else(|| "unknown".into());
-        let errno = decode::errno::errno_name(fail.fixed.errno);
-        *self.totals.exec_fails.row(&name, &errno.into()) += 1;
+        *self.totals.exec_fails.row(&name, &decode::errno::errno_name(fixed.errno).into()) += 1;
         let path = text::safe(fail.path, PATH_TEXT_BYTES).into();
-        self.failed.add(FailedKey { daemon, path, errno: fail.fixed.errno });
+        self.failed.add(FailedKey { daemon, path, errno: fixed.errno });
     }
 
     pub(super) fn exit(&mut self, exit: &Exit) {
