@@ -121,6 +121,11 @@ const RULES: &[Rule] = &[
         sentence: "every path of VIEWS is in the README",
         check: surface::views_in_readme,
     },
+    Rule {
+        name: "libraries",
+        sentence: "each dependency of the workspace has its reason in ARCHITECTURE.md, and nothing else has",
+        check: surface::libraries_in_architecture,
+    },
 ];
 
 /// Checks every rule against the tree.

@@ -1,4 +1,5 @@
-//! What users see against what the agent has: metric names in dashboards, paths in the README.
+//! What users see against what the agent has: metric names in dashboards, paths in the README, libraries in
+//! ARCHITECTURE.md.
 
 use super::Finding;
 use super::source::{is_tests_only, line_of, words};
@@ -81,6 +82,24 @@ pub(super) fn views_in_readme(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
+/// Breaks of: each dependency of the workspace has its reason in ARCHITECTURE.md's table, and nothing else has.
+pub(super) fn libraries_in_architecture(tree: &Tree) -> Vec<Finding> {
+    let part = |path: &str, from: &str, up_to: &str| {
+        let text = tree.texts.iter().find(|(known, _)| known == path).map_or("", |(_, text)| text);
+        let part = text.split_once(from).map_or("", |(_, part)| part);
+        part.split(up_to).next().unwrap_or("").to_owned()
+    };
+    let manifest = part("Cargo.toml", "\n[workspace.dependencies]\n", "\n[");
+    let of_others = manifest.lines().filter(|line| !line.contains("path = "));
+    let used: BTreeSet<&str> = of_others.filter_map(|line| Some(line.split_once(" = ")?.0)).collect();
+    let table = part("ARCHITECTURE.md", "\n| crate |", "\n\n");
+    let rows = table.lines().skip(2).filter_map(|line| line.split('|').nth(1));
+    let told: BTreeSet<&str> = rows.flat_map(|cell| cell.split(',')).map(str::trim).collect();
+    let missing = used.difference(&told).map(|name| format!("gives no reason for {name}"));
+    let stale = told.difference(&used).map(|name| format!("explains {name}, which is not used"));
+    missing.chain(stale).map(|what| Finding::new("ARCHITECTURE.md", 1, what)).collect()
+}
+
 /// The insides of a text's plain string literals.
 fn strings(text: &str) -> impl Iterator<Item = &str> {
     text.split('"').skip(1).step_by(2)
@@ -112,6 +131,18 @@ mod tests {
         let table = |table| Tree::of(&[rule, ("agent/src/findings/mod.rs", table)]);
         assert_eq!(listed(&table("pub const FINDINGS: &[&Rule] = &[&storm::RULE];")), []);
         assert_eq!(listed(&table("pub const FINDINGS: &[&Rule] = &[]; // &storm::RULE")).len(), 1);
+    }
+
+    #[test]
+    fn a_library_without_a_reason_is_caught_and_a_reason_without_one_too() {
+        let tree = |table: &str| {
+            let dependencies = "x\n[workspace.dependencies]\nown = { path = \"own\" }\na = \"1\"\nb = { version = \"2\" }\n\n[x]\nc = 1\n";
+            let page = format!("y\n| crate | for |\n| --- | --- |\n{table}\n\n| d | z |\n");
+            Tree::of(&[("Cargo.toml", dependencies), ("ARCHITECTURE.md", &page)])
+        };
+        assert_eq!(libraries_in_architecture(&tree("| a, b | z |")), []);
+        assert_eq!(libraries_in_architecture(&tree("| b | z |")).len(), 1);
+        assert_eq!(libraries_in_architecture(&tree("| a, b | z |\n| e | z |")).len(), 1);
     }
 
     #[test]
