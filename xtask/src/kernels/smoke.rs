@@ -3,7 +3,8 @@
 //!
 //! The real thing, small: it attaches, a storm and a netlink storm of known sizes run, the HTTP answers must have
 //! exactly those numbers, and after SIGTERM no program of its own is left in the kernel. A second agent is kept from the
-//! best rung for netlink, so that the one after it is loaded, attached and counted by too.
+//! best rung for netlink, so that the one after it is loaded, attached and counted by too; it runs under lockdown's mode
+//! `integrity`. Under `confidentiality` a third must refuse, with a sentence and the exit code for it.
 
 use super::guest::Ran;
 use super::packages::Kernel;
@@ -38,6 +39,9 @@ pub(super) fn commands() -> Vec<String> {
         NETLINK,
         "wget -qO- 'http://127.0.0.1:6060/api/v1/findings?seconds=600'",
         STOP,
+        // The strictest mode in which BPF may read the kernel's memory; it can only be tightened.
+        "mount -t securityfs securityfs /sys/kernel/security 2>/dev/null
+echo integrity >/sys/kernel/security/lockdown",
         &avoiding,
         NETLINK_STORM,
         "sleep 3; wget -qO- http://127.0.0.1:6060/api/v1/probes",
@@ -45,6 +49,7 @@ pub(super) fn commands() -> Vec<String> {
         STOP,
         // The kernel lets go of programs after a grace period.
         "sleep 2; grep -c bpf_prog_ /proc/kallsyms || true",
+        "echo confidentiality >/sys/kernel/security/lockdown; slowpod probes 2>&1; echo code $?",
     ];
     all.map(str::to_owned).to_vec()
 }
@@ -91,7 +96,7 @@ pub(super) fn judge(kernel: &Kernel, ran: &[Ran]) -> anyhow::Result<()> {
     else {
         bail!("only {} answers", said.len());
     };
-    let [_ready, next_netlink, next_probes, next_sent, next_code, after] = *again else {
+    let [_integrity, _ready, next_netlink, next_probes, next_sent, next_code, after, locked] = *again else {
         bail!("{} answers of the second agent", again.len());
     };
     rungs(kernel, BEST, &json("probes", probes)?)?;
@@ -111,6 +116,8 @@ pub(super) fn judge(kernel: &Kernel, ran: &[Ran]) -> anyhow::Result<()> {
     ensure!(rows(&findings, "findings").any(is_storm), "no exec storm is found: {findings}");
     ensure!(code == "0" && next_code == "0", "the agents ended with {code} and {next_code}");
     ensure!(number(after)? == number(before)?, "{after} programs are left, {before} were there before");
+    let refusal = locked.contains("locked down (mode confidentiality)") && locked.ends_with("code 4");
+    ensure!(refusal, "locked down, it should say so and end with 4: {locked}");
     println!(
         "kernel {release}: {SPAWNS} spawns and {MESSAGES} netlink messages seen exactly, nothing left behind"
     );
