@@ -7,7 +7,8 @@ extern crate slowpod;
 #[path = "../entries.rs"]
 mod entries;
 
-libfuzzer_sys::fuzz_target!(|bytes: Vec<u8>| {
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let bytes = bytes.to_vec();
     entries::go_table(&bytes, &bytes);
     entries::go_program(&bytes);
 });

@@ -7,4 +7,4 @@ extern crate slowpod;
 #[path = "../entries.rs"]
 mod entries;
 
-libfuzzer_sys::fuzz_target!(|bytes: Vec<u8>| entries::perf_map(&bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| entries::perf_map(&bytes.to_vec()));
