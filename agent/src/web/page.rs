@@ -55,7 +55,7 @@ pub(super) fn index(views: &[&View], node: &Node, host: &str) -> String {
 }
 
 fn row(out: &mut String, host: &str, path: &str, about: &str, verb: Option<&str>, parameters: &str) {
-    let (path, about) = (escaped(path), escaped(about));
+    let (path, about) = (escaped(path), prose(about));
     // A path with a place to fill leads nowhere as it is.
     let name = if path.contains('{') { path.clone() } else { format!("<a href=\"{path}\">{path}</a>") };
     let _ = write!(out, "<tr><td>{name}</td><td>{about}");
@@ -89,9 +89,28 @@ pub(super) fn escaped(text: &str) -> String {
     out
 }
 
+/// Text in which backticks set names off, as HTML. Where they do not pair up, all are shown.
+pub(super) fn prose(text: &str) -> String {
+    let pieces: Vec<String> = text.split('`').map(escaped).collect();
+    if pieces.len().is_multiple_of(2) {
+        return escaped(text);
+    }
+    let set_off = |(at, piece): (usize, &String)| match at % 2 {
+        0 => piece.clone(),
+        _ => format!("<code>{piece}</code>"),
+    };
+    pieces.iter().enumerate().map(set_off).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_in_backticks_are_set_off() {
+        assert_eq!(prose("as in `a&b`; `ago`"), "as in <code>a&amp;b</code>; <code>ago</code>");
+        assert_eq!(prose("one ` is text"), "one ` is text");
+    }
 
     #[test]
     fn hostile_names_stay_text() {

@@ -1,6 +1,6 @@
 //! The page at `/debug/pprof/`: every kind, what it shows and how to ask for it.
 
-use super::page::escaped;
+use super::page::prose;
 use crate::views::profiles::params::{FLAMEGRAPH, PPROF};
 use crate::views::profiles::{Kind, PROFILES};
 use crate::views::query::{COMMON, Param};
@@ -20,7 +20,7 @@ pub(super) fn page() -> String {
 }
 
 fn row(out: &mut String, kind: &Kind) {
-    let (name, about) = (kind.name, escaped(kind.about));
+    let (name, about) = (kind.name, prose(kind.about));
     let values: Vec<String> =
         kind.values.iter().map(|value| format!("{}/{}", value.name, value.unit)).collect();
     let _ = writeln!(
@@ -37,7 +37,7 @@ fn row(out: &mut String, kind: &Kind) {
 fn list(params: &[Param]) -> String {
     params
         .iter()
-        .map(|param| format!("<dt><code>{}</code></dt><dd>{}</dd>\n", param.name, escaped(param.about)))
+        .map(|param| format!("<dt><code>{}</code></dt><dd>{}</dd>\n", param.name, prose(param.about)))
         .collect()
 }
 

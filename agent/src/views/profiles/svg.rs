@@ -10,8 +10,8 @@ use inferno::flamegraph::{self, Direction, Options, Palette, color::MultiPalette
 pub const CONTENT_TYPE: &str = "image/svg+xml";
 /// A frame narrower than this part of the picture is not drawn: a tenth of a pixel on a wide screen.
 const NARROWEST: f64 = 0.000_05;
-/// Shown of what is missing.
-const MISSING_SHOWN: usize = 3;
+/// Characters of a line below the title: more would hang over both sides of the picture, whose notes hold it all.
+const LINE_CHARS: usize = 150;
 
 /// How to draw.
 #[derive(Clone, Copy, Debug, Default)]
@@ -61,7 +61,7 @@ fn options(profile: &Profile, differential: bool, style: Style) -> Options<'stat
     let mut options = Options::default();
     options.title = title(profile);
     options.subtitle = Some(subtitle(profile, differential));
-    options.notes = window_text(profile);
+    options.notes = notes(profile);
     options.count_name = if value.is_time() { "ns".into() } else { value.name.into() };
     options.name_type = "Frame:".into();
     options.colors = Palette::Multi(MultiPalette::Java);
@@ -74,23 +74,41 @@ fn options(profile: &Profile, differential: bool, style: Style) -> Options<'stat
     options
 }
 
+/// The window, and all that is missing: a comment in the file, in which two hyphens would be its end.
+fn notes(profile: &Profile) -> String {
+    let missing = profile.missing();
+    let missing = if missing.is_empty() { "nothing".to_owned() } else { missing.join(", ") };
+    format!("{}; missing: {missing}", window_text(profile)).replace("--", "- -")
+}
+
 fn title(profile: &Profile) -> String {
     let on = if profile.node.is_empty() { String::new() } else { format!(" on {}", profile.node) };
     format!("{}{on}, {:.3} s", profile.kind.name, profile.window.seconds)
 }
 
 fn subtitle(profile: &Profile, differential: bool) -> String {
-    let until = profile.window.until.as_deref().map(|until| format!("until {until}; ")).unwrap_or_default();
-    let missing = profile.missing();
-    let complete = match &missing[..] {
-        [] => "complete".to_owned(),
-        [..] if missing.len() > MISSING_SHOWN => {
-            format!("missing: {}, and more", missing[..MISSING_SHOWN].join(", "))
-        }
-        [..] => format!("missing: {}", missing.join(", ")),
-    };
+    // To the second: the notes have the rest.
+    let second =
+        |until: &str| until.split_once('.').map_or(until.to_owned(), |(second, _)| format!("{second}Z"));
+    let until = profile.window.until.as_deref().map(|until| format!("until {}; ", second(until)));
     let colours = if differential { "red: more than before, blue: less; " } else { "" };
-    format!("{until}{colours}{complete}")
+    let mut line = format!("{}{colours}", until.unwrap_or_default());
+    let missing = profile.missing();
+    if missing.is_empty() {
+        return line + "complete";
+    }
+    line += "missing: ";
+    for (at, what) in missing.iter().enumerate() {
+        let rest = missing.len() - at;
+        let more = format!("and {rest} more");
+        // What is said of the rest has to fit behind it.
+        if line.chars().count() + what.chars().count() + 2 + more.len() > LINE_CHARS {
+            return line + &more;
+        }
+        line += what;
+        line += if rest > 1 { ", " } else { "" };
+    }
+    line
 }
 
 /// A picture that says why there is nothing to show, in place of none.
@@ -140,6 +158,23 @@ mod tests {
             samples: (0..4).map(sample).collect(),
             ..empty
         }
+    }
+
+    #[test]
+    fn the_line_below_the_title_fits_and_counts_what_it_leaves_out() {
+        let mut profile = made();
+        profile.window.until = Some("2026-11-22T14:36:27.288838589Z".to_owned());
+        profile.flaws.cut_stacks = 1;
+        let line = subtitle(&profile, false);
+        assert_eq!(line, "until 2026-11-22T14:36:27Z; missing: 1 stacks cut short");
+        profile.completeness.degraded =
+            (0..9).map(|rung| format!("probe {rung} is on a lower rung")).collect();
+        let line = subtitle(&profile, true);
+        assert!(line.chars().count() <= LINE_CHARS && line.ends_with(", and 8 more"), "{line}");
+        profile.completeness.degraded.push("--> <rung>".to_owned());
+        let drawn = String::from_utf8(encode(&profile, None, Style::default())).unwrap();
+        assert!(drawn.contains("probe 8 is on a lower rung, - -"), "{drawn}");
+        assert!(!drawn.contains("--> <rung>"), "{drawn}");
     }
 
     #[test]
