@@ -12,6 +12,7 @@ mod cgroup;
 mod exec_kinds;
 mod lineage;
 mod loops;
+mod naps;
 mod netlink;
 mod netlink_requests;
 mod netlink_socket;
@@ -25,6 +26,7 @@ mod split;
 mod split_fault;
 mod split_rig;
 mod storm;
+mod symbolise;
 mod sys;
 mod threads;
 
@@ -79,8 +81,10 @@ const SCENARIOS: &[Scenario] = &[
     Scenario { name: "shares", options: profile::SHARES_OPTIONS, prepare: profile::prepare_shares },
     Scenario { name: "deep", options: profile::DEEP_OPTIONS, prepare: profile::prepare_deep },
     Scenario { name: "crowd", options: profile::CROWD_OPTIONS, prepare: profile::prepare_crowd },
+    Scenario { name: "naps", options: naps::OPTIONS, prepare: naps::prepare },
     Scenario { name: "baton", options: baton::OPTIONS, prepare: baton::prepare },
     Scenario { name: "render", options: render::OPTIONS, prepare: render::prepare },
+    Scenario { name: "symbolise", options: symbolise::OPTIONS, prepare: symbolise::prepare },
     Scenario { name: "cgroup-churn", options: cgroup::OPTIONS, prepare: cgroup::prepare },
     Scenario { name: "netlink-storm", options: netlink::OPTIONS, prepare: netlink::prepare },
 ];

@@ -13,6 +13,7 @@ mod footprint;
 mod profiles;
 mod programs;
 mod storm;
+mod symbols;
 mod workload;
 
 use crate::sh;
@@ -26,7 +27,7 @@ pub(crate) struct Options {
     /// A tenth of the work, to see that everything can be measured; the figures mean little.
     #[arg(long)]
     quick: bool,
-    /// Measure only these: storm, cni, attach, footprint, programs, profiles.
+    /// Measure only these: storm, cni, attach, footprint, programs, profiles, symbols.
     #[arg(long)]
     only: Vec<String>,
     /// Fail when a limit is missed.
@@ -52,6 +53,7 @@ const MEASURES: &[(&str, Measure)] = &[
     ("footprint", footprint::measure),
     ("programs", programs::measure),
     ("profiles", profiles::measure),
+    ("symbols", symbols::measure),
 ];
 
 /// Measures and prints.
