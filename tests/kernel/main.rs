@@ -7,6 +7,7 @@ mod execs;
 mod facts;
 mod lineages;
 mod loops;
+mod naps;
 mod netlink;
 mod own_profile;
 mod pods;

@@ -66,7 +66,7 @@ pub struct Sample {
     pub kind: u32,
     /// [`SampleKind::OffCpu`]: a [`super::split::Cause`] number. 0 for the others.
     pub cause: u32,
-    /// Bits: [`FLAG_GOES_ON`], [`FLAG_PREEMPTED`].
+    /// Bits: [`FLAG_GOES_ON`], [`FLAG_PREEMPTED`], [`FLAG_LONG`].
     pub flags: u32,
     /// Zero.
     pub reserved: u32,
@@ -79,3 +79,5 @@ const _: () = assert!(size_of::<Sample>() == 120);
 pub const FLAG_GOES_ON: u32 = 1;
 /// [`SampleKind::RunQueue`]: the thread had not blocked but was taken off the CPU.
 pub const FLAG_PREEMPTED: u32 = 2;
+/// [`SampleKind::OffCpu`]: each of the waits took [`super::settings::LONG_BLOCK_NS`] or more, told before or not. Set in sums.
+pub const FLAG_LONG: u32 = 4;

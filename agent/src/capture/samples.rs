@@ -4,7 +4,8 @@
 //! What is alike is one row: same process, same name of the thread, same stacks. A wait that goes on is told in
 //! parts, so that a thread that never comes back is seen too; when it ends, only the rest is told.
 
-use slowpod_ebpf::abi::sample::{FLAG_GOES_ON, Sample, SampleKind};
+use slowpod_ebpf::abi::sample::{FLAG_GOES_ON, FLAG_LONG, Sample, SampleKind};
+use slowpod_ebpf::abi::settings::LONG_BLOCK_NS;
 use slowpod_ebpf::abi::threads::{BLOCKED, Owner, STACKS_TAKEN, Slot};
 use slowpod_ebpf::abi::{COMM_BYTES, Header, Kind, prefix};
 use std::collections::HashMap;
@@ -12,7 +13,7 @@ use std::collections::HashMap;
 /// Rows summed before they are let go early: what a node does in a second with room to spare. 4 MiB.
 const ROWS_MAX: usize = 16_384;
 /// A wait that goes on is told from this age on, nanoseconds. Shorter ones are told when they end.
-const GOES_ON_NS: u64 = 1_000_000_000;
+const GOES_ON_NS: u64 = LONG_BLOCK_NS;
 
 /// What makes two samples alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +54,7 @@ impl Samples {
             return false;
         };
         if sample.kind == SampleKind::OffCpu as u32 {
+            sample.flags |= if sample.value_ns >= LONG_BLOCK_NS { FLAG_LONG } else { 0 };
             sample.value_ns = sample.value_ns.saturating_sub(self.take_told(&sample));
         }
         self.add(sample);
@@ -88,7 +90,7 @@ impl Samples {
                 begun_ns: slot.since_ns,
                 kind: SampleKind::OffCpu as u32,
                 cause: u32::from(slot.cause),
-                flags: FLAG_GOES_ON,
+                flags: FLAG_GOES_ON | FLAG_LONG,
                 reserved: 0,
                 comm: owner.comm,
             });
@@ -212,13 +214,23 @@ mod tests {
     fn a_wait_that_goes_on_is_told_in_parts_that_add_up() {
         let mut samples = Samples::default();
         samples.go_on(5 * S, [away(7, S), away(8, 5 * S)].into_iter());
-        assert_eq!(sums(samples.close(5 * S)), [(FLAG_GOES_ON, 0, 4 * S)], "the second has hardly begun");
+        assert_eq!(
+            sums(samples.close(5 * S)),
+            [(FLAG_GOES_ON | FLAG_LONG, 0, 4 * S)],
+            "the second has hardly begun"
+        );
         samples.go_on(10 * S, [away(7, S)].into_iter());
-        assert_eq!(sums(samples.close(10 * S)), [(FLAG_GOES_ON, 0, 5 * S)]);
+        assert_eq!(sums(samples.close(10 * S)), [(FLAG_GOES_ON | FLAG_LONG, 0, 5 * S)]);
         samples.take(wait(7, S, 10 * S).as_bytes());
-        assert_eq!(sums(samples.close(11 * S)), [(0, 1, S)], "the rest of ten seconds");
+        assert_eq!(sums(samples.close(11 * S)), [(FLAG_LONG, 1, S)], "the rest of ten seconds");
         samples.take(wait(7, 12 * S, 2 * S).as_bytes());
-        assert_eq!(sums(samples.close(15 * S)), [(0, 1, 2 * S)], "another wait, told of for the first time");
+        assert_eq!(
+            sums(samples.close(15 * S)),
+            [(FLAG_LONG, 1, 2 * S)],
+            "another wait, told of for the first time"
+        );
+        samples.take(wait(7, 15 * S, S - 1).as_bytes());
+        assert_eq!(sums(samples.close(16 * S)), [(0, 1, S - 1)], "no long one");
     }
 
     #[test]

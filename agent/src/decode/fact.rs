@@ -142,6 +142,9 @@ pub struct Node {
     pub clk_tck: u32,
     /// False when `/proc` shows a container's pids: processes found there cannot be matched with records.
     pub host_pid_ns: bool,
+    /// The agent's own pid; 0 where that is not told.
+    #[serde(default)]
+    pub agent_pid: u32,
     /// Where the API server is, as far as this node says: `10.96.0.1:443`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub api_servers: Vec<String>,

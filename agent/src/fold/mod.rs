@@ -21,6 +21,7 @@ pub mod profile;
 pub mod sched;
 mod sends;
 pub mod sent;
+pub mod short;
 pub mod spawned;
 pub mod stacks;
 pub mod storm;
@@ -190,6 +191,8 @@ pub struct State {
     pub stacks: Stacks,
     /// Where threads spent their time, by stack, in the window.
     pub profile: profile::Profile,
+    /// Waits that are too short to be among those.
+    pub short: short::Short,
     /// Run queues, in the window.
     pub sched: sched::Sched,
     /// Who woke whom, in the window.
@@ -234,6 +237,7 @@ impl State {
             counts: Counts::default(),
             stacks: Stacks::new(limits.stacks_max),
             profile: profile::Profile::new(limits.profile_rows_max),
+            short: short::Short::new(limits.profile_rows_max > 0),
             sched: sched::Sched::new(limits.sched_cells_max),
             wakes: wakes::Wakes::default(),
             symbols: Symbols::default(),
@@ -311,6 +315,7 @@ impl State {
             sent,
             spawned,
             sched,
+            short,
             cni,
             pods,
             locks,
@@ -330,6 +335,7 @@ impl State {
         loss.evict("spawned_rows", spawned.merged);
         loss.evict("sent_rows", sent.merged);
         loss.evict("sched_rows", sched.evicted);
+        loss.evict("short_wait_rows", short.evicted);
         loss.evict("sched_cells", sched.heat.evicted);
         loss.evict("cni_calls", cni.evicted);
         loss.evict("cni_sandboxes", cni.sandboxes.evicted);

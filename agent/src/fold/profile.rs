@@ -109,6 +109,7 @@ impl State {
             user_stack: fixed.user_stack,
             kernel_stack: fixed.kernel_stack,
         };
+        self.short.told(process, sample.kind, fixed);
         self.profile.add(key, Sums { count: fixed.count, ns: fixed.value_ns });
     }
 }

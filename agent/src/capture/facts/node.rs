@@ -11,6 +11,7 @@ const INITIAL_PID_NS: u64 = 0xEFFF_FFFC;
 pub fn node(root: &Path, node_name: Option<&str>, argv_mode: &str) -> Node {
     let sysctl = |name: &str| read(&root.join("proc/sys/kernel").join(name));
     let pid_ns = fs::metadata(root.join("proc/self/ns/pid")).map(|ns| ns.ino());
+    let host_pid_ns = pid_ns.is_ok_and(|inode| inode == INITIAL_PID_NS);
     Node {
         node_name: match node_name {
             Some(name) => name.to_owned(),
@@ -22,7 +23,9 @@ pub fn node(root: &Path, node_name: Option<&str>, argv_mode: &str) -> Node {
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         argv_mode: argv_mode.to_owned(),
         clk_tck: clk_tck(),
-        host_pid_ns: pid_ns.is_ok_and(|inode| inode == INITIAL_PID_NS),
+        host_pid_ns,
+        // The kernel's records have the host's pids.
+        agent_pid: if host_pid_ns { std::process::id() } else { 0 },
         api_servers: super::api_server::find(root, |name| std::env::var(name).ok()),
     }
 }

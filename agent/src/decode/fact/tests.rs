@@ -45,13 +45,14 @@ fn samples() -> Vec<(Fact, &'static str)> {
         argv_mode: "redacted".to_owned(),
         clk_tck: 100,
         host_pid_ns: true,
+        agent_pid: 4711,
         api_servers: vec!["10.96.0.1:443".to_owned()],
     };
     let capture = Capture { late: 1, garbled: 2, coalesced: 3, evicted_records: 4, evicted_bytes: 5 };
     vec![
         (
             Fact::Node(node),
-            r#"{"fact":"node","node_name":"worker-1","kernel_release":"6.18.0","cpus":2,"boot_id":"8f936013-0952-4937-a405-94a8abd75f8b","agent_version":"0.1.0","argv_mode":"redacted","clk_tck":100,"host_pid_ns":true,"api_servers":["10.96.0.1:443"]}"#,
+            r#"{"fact":"node","node_name":"worker-1","kernel_release":"6.18.0","cpus":2,"boot_id":"8f936013-0952-4937-a405-94a8abd75f8b","agent_version":"0.1.0","argv_mode":"redacted","clk_tck":100,"host_pid_ns":true,"agent_pid":4711,"api_servers":["10.96.0.1:443"]}"#,
         ),
         (Fact::Clock { wall_unix_ns: -1 }, r#"{"fact":"clock","wall_unix_ns":-1}"#),
         (

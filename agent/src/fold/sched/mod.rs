@@ -142,6 +142,9 @@ impl State {
             }
             return;
         }
+        if let Who::Process(process) = who {
+            self.summed(process, record);
+        }
         let row = Row { cgroup_id: self.cgroups.key(fixed.key.cgroup_id), who };
         if self.sched.is_kept {
             self.sched.row(row).add(record);

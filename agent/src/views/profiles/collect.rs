@@ -9,6 +9,7 @@ use crate::enrich::symbols::{self, Module};
 use crate::fold::profile::{Key, Sums};
 use crate::fold::{Snapshot, State};
 use crate::views::{Query, completeness, filter::Filter};
+use slowpod_ebpf::abi::sample::SampleKind;
 use slowpod_ebpf::abi::split::{Cause, Split};
 use slowpod_ebpf::abi::stack::FRAMES;
 use std::collections::BTreeMap;
@@ -20,6 +21,9 @@ const CUT: &str = "[stack cut here]";
 const BROKEN: &str = "[no frame pointers from here]";
 /// What stands for a stack that was taken and is not there: its record was lost, or came before the answer's first.
 pub const NOT_KNOWN: &str = "[stack not known]";
+
+/// Label of waits that are too short to be told one by one.
+const SHORT: &str = "short";
 
 /// A kind's way to add samples.
 pub struct Collector<'a> {
@@ -152,6 +156,16 @@ impl<'a> Collector<'a> {
         };
         self.without_any_stack(&about);
         self.add(&about, [sums.count, sums.ns, 0]);
+    }
+
+    /// Adds what processes waited in waits that are too short to be told one by one: a row for each process, without
+    /// thread, stack or cause.
+    pub fn add_short_waits(&mut self, kind: SampleKind, note: &str) {
+        for (process, sums) in self.state().short.rows(kind) {
+            let Some(owner) = self.process(process) else { continue };
+            let about = About { owner, cause: Some(SHORT), notes: &[note], ..About::default() };
+            self.add(&about, [sums.count, sums.ns, 0]);
+        }
     }
 
     /// Notes a sample that has no stack at all.

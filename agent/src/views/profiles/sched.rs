@@ -8,7 +8,7 @@ use slowpod_ebpf::abi::sample::SampleKind;
 pub static KIND: Kind = Kind {
     name: "sched",
     about: "Time threads were ready and waited for a CPU, by the stack they were in: woken, or taken off the CPU before \
-            they were done (preempted).",
+            they were done (preempted). Waits below 1 ms are a row of their own for each process older than a second.",
     values: &[Value::count("waits"), Value::time("runnable")],
     default_value: 1,
     period: None,
@@ -25,4 +25,5 @@ fn collect(profile: &mut Collector<'_>) {
         };
         profile.add_wait(key, sums, note, cause);
     }
+    profile.add_short_waits(SampleKind::RunQueue, "[runnable: waits below 1 ms]");
 }
