@@ -23,14 +23,21 @@ pub const LEAD_NS: u64 = 5_000_000_000;
 pub struct Bounds {
     /// Longest time kept.
     pub keep_ns: u64,
-    /// Most bytes kept, compressed.
+    /// Most bytes kept: compressed ones, and those of the open chunk.
     pub bytes_max: usize,
 }
 
+impl Bounds {
+    /// What a chunk grows to: [`CHUNK_BYTES`], or less where that would be much of all.
+    fn chunk_bytes(&self) -> usize {
+        CHUNK_BYTES.min(self.bytes_max / 8)
+    }
+}
+
 impl Default for Bounds {
-    /// Ten minutes in at most 24 MiB, which keeps the whole agent below its memory limit.
+    /// Ten minutes in at most 12 MiB, which keeps the whole agent below its memory limit.
     fn default() -> Self {
-        Bounds { keep_ns: 600_000_000_000, bytes_max: 24 << 20 }
+        Bounds { keep_ns: 600_000_000_000, bytes_max: 12 << 20 }
     }
 }
 
@@ -101,7 +108,7 @@ impl Recent {
     /// Whether the next records should begin a new chunk, behind a keyframe.
     pub fn wants_keyframe(&self, now_ns: u64) -> bool {
         // Beyond its keyframe, or one large keyframe would call for the next at once.
-        self.open.len() - self.keyframe_bytes >= CHUNK_BYTES
+        self.open.len() - self.keyframe_bytes >= self.bounds.chunk_bytes()
             || (self.open_from_ns > 0 && now_ns.saturating_sub(self.open_from_ns) >= CHUNK_NS)
     }
 
@@ -119,7 +126,8 @@ impl Recent {
         }
         // The same vector, whose pages are in place; but one storm's chunk must not keep its size for good.
         self.open.clear();
-        self.open.shrink_to(keyframe.len() + CHUNK_BYTES + CHUNK_BYTES / 4);
+        let chunk_bytes = self.bounds.chunk_bytes();
+        self.open.shrink_to(keyframe.len() + chunk_bytes + chunk_bytes / 4);
         self.open.extend_from_slice(keyframe);
         self.keyframe_bytes = keyframe.len();
         self.open_from_ns = now_ns;
@@ -181,9 +189,12 @@ impl Recent {
     }
 
     fn evict(&mut self, now_ns: u64) {
+        // The open chunk as large as it will be.
+        let open_bytes = self.keyframe_bytes + self.bounds.chunk_bytes();
+        let sealed_bytes_max = self.bounds.bytes_max.saturating_sub(open_bytes);
         while let Some(oldest) = self.sealed.front() {
             let too_old = now_ns.saturating_sub(oldest.until_ns) > self.bounds.keep_ns;
-            if !too_old && self.sealed_bytes <= self.bounds.bytes_max {
+            if !too_old && self.sealed_bytes <= sealed_bytes_max {
                 return;
             }
             self.sealed_bytes -= oldest.packed.len();
@@ -249,6 +260,28 @@ mod tests {
         let first = times(&recent.excerpt(&Window { from_ns: 2 * S, until_ns: 3 * S }));
         assert_eq!(first[0], S);
         assert!(*first.last().unwrap() < 30 * S, "later chunks are left out");
+    }
+
+    #[test]
+    fn the_open_chunk_is_within_the_bytes() {
+        // A keyframe larger than a chunk, and records that cannot be compressed.
+        let (bytes_max, keyframe) = (1 << 20, vec![0; 200 << 10]);
+        let mut recent = Recent::new(Bounds { keep_ns: 1_000 * S, bytes_max });
+        let mut noise = 1_u64;
+        for step in 1..=4_000 {
+            let words = (0..128).flat_map(|_| {
+                noise = noise.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+                (noise >> 8).to_le_bytes()
+            });
+            let written = words.collect::<Vec<u8>>();
+            if recent.wants_keyframe(step) {
+                recent.begin_chunk(step, &keyframe);
+            }
+            recent.push(&written, 1, step);
+            assert!(recent.size().bytes <= bytes_max, "{:?} at step {step}", recent.size());
+        }
+        assert!(recent.size().bytes > bytes_max / 2, "{:?}", recent.size());
+        assert!(recent.take_evicted().evicted_records > 2_000);
     }
 
     #[test]

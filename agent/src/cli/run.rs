@@ -26,8 +26,8 @@ pub struct Args {
     /// How much of the past the flight recorder keeps.
     #[arg(long, default_value = "10m", value_parser = options::duration, value_name = "SPAN")]
     keep: Duration,
-    /// Most memory the flight recorder takes, in MiB (compressed records).
-    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    /// Most memory the flight recorder takes, in MiB.
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=4096))]
     keep_mib: u32,
     /// How the agent attaches and what it keeps.
     #[command(flatten)]

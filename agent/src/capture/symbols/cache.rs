@@ -13,6 +13,8 @@ pub struct Cache<K, V> {
     bytes: usize,
     bytes_max: usize,
     clock: u64,
+    /// The clock at the last rest.
+    rested: u64,
     /// Rows that had to make room.
     pub evicted: u64,
 }
@@ -27,7 +29,7 @@ struct Row<V> {
 impl<K: Hash + Eq + Clone, V> Cache<K, V> {
     /// An empty table for at most `bytes_max` bytes.
     pub fn new(bytes_max: usize) -> Self {
-        Cache { rows: HashMap::new(), bytes: 0, bytes_max, clock: 0, evicted: 0 }
+        Cache { rows: HashMap::new(), bytes: 0, bytes_max, clock: 0, rested: 0, evicted: 0 }
     }
 
     /// The row of this key, which is now the most lately used.
@@ -60,6 +62,17 @@ impl<K: Hash + Eq + Clone, V> Cache<K, V> {
         Some(row.value)
     }
 
+    /// Takes out what was not used since the last time this was called.
+    pub fn rest(&mut self) {
+        let Cache { rows, bytes, rested, .. } = self;
+        rows.retain(|_, row| {
+            let used = row.used > *rested;
+            *bytes -= if used { 0 } else { row.bytes };
+            used
+        });
+        self.rested = self.clock;
+    }
+
     /// Takes all rows out.
     pub fn clear(&mut self) {
         self.rows.clear();
@@ -90,6 +103,23 @@ impl<K: Hash + Eq + Clone, V> Cache<K, V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_used_between_two_rests_goes() {
+        let mut cache = Cache::new(1_000_000);
+        cache.put(1, 1, 100);
+        cache.put(2, 2, 100);
+        cache.rest();
+        assert_eq!(cache.len(), 2, "both came since the last one");
+        assert!(cache.get(&2).is_some());
+        cache.rest();
+        assert!(cache.get(&1).is_none() && cache.get(&2).is_some());
+        assert_eq!((cache.held_bytes(), cache.evicted), (100 + ROW_BYTES, 0), "nothing had to make room");
+        cache.rest();
+        cache.rest();
+        assert!(cache.is_empty());
+        assert_eq!(cache.held_bytes(), 0);
+    }
 
     #[test]
     fn the_least_lately_used_makes_room() {

@@ -16,10 +16,13 @@ use std::collections::hash_map::Entry;
 use std::time::{Duration, Instant};
 
 /// Memory for tables of binaries. The largest programs of a node take a megabyte each.
-pub const BINARIES_BYTES_MAX: usize = 16 << 20;
-/// Memory for debug information while stacks come: see [`Files::rest`]. One file's takes up to 22 MiB, and then is the
-/// only one held.
-pub const DEBUG_BYTES_MAX: usize = 16 << 20;
+pub const BINARIES_BYTES_MAX: usize = 8 << 20;
+/// Memory for debug information while stacks come: see [`Files::rest`]. A file's that takes more is the only one
+/// held.
+pub const DEBUG_BYTES_MAX: usize = 8 << 20;
+
+/// Rests after which a table of a binary goes that was not used meanwhile.
+const BINARIES_REST: u32 = 6;
 
 /// Part of the time that may go into reading debug information, over [`DEBUG_CREDIT_MAX`]: on a node where many programs
 /// have some, and there is not memory for all of it at once, it would be read again and again.
@@ -91,6 +94,7 @@ pub struct Files {
     /// Places named without their lines and inlined functions, because of [`DEBUG_TIME_PART`].
     pub lines_left_out: u64,
     debug_credit: Credit,
+    rests: u32,
 }
 
 /// Time that may be spent: some at first, more as time goes by.
@@ -125,6 +129,7 @@ impl Default for Files {
             flawed: 0,
             lines_left_out: 0,
             debug_credit: Credit { left: DEBUG_CREDIT_MAX, counted: Instant::now() },
+            rests: 0,
         }
     }
 }
@@ -224,10 +229,14 @@ impl Files {
         Ok(Held { binary, separate })
     }
 
-    /// Lets go of debug information, the one thing that is held whole. Each place is looked up once, so that a
-    /// daemon's need is soon over.
+    /// Lets go of debug information, the one thing that is held whole, when it was not used since the last time. Each
+    /// place is looked up once, so that a daemon's need is soon over. Tables stay [longer](BINARIES_REST).
     pub fn rest(&mut self) {
-        self.debug.clear();
+        self.debug.rest();
+        self.rests += 1;
+        if self.rests.is_multiple_of(BINARIES_REST) {
+            self.binaries.rest();
+        }
     }
 
     /// Closes what was opened.

@@ -7,7 +7,7 @@ mod entries;
 
 use crate as slowpod;
 
-use super::dwarf::Debug;
+use super::dwarf::{Debug, sections::SECTIONS_BYTES_MAX};
 use super::elf::{Elf, Section};
 use super::pclntab::Pclntab;
 use super::pclntab::find::GoTables;
@@ -224,17 +224,19 @@ fn a_go_table_of_nothing_but_functions() {
 /// Calls nested far deeper than any compiler does, and functions and calls that all refer to one long list of ranges.
 #[test]
 fn dwarf_that_nests_and_repeats() {
+    // The most that is believed in: half of it entries, half of it ranges.
+    const HALF: usize = SECTIONS_BYTES_MAX / 2 - 1_024;
     let address = |address: u64| address.to_le_bytes().to_vec();
     let unit = [vec![1], address(0x1000), address(0x1000)].concat();
     let function = [vec![2], address(0x1000), address(0x1000)].concat();
-    let nested = [unit.clone(), function.clone(), vec![3; 4 << 20]].concat();
-    let holding = [vec![4], address(0x1000), address(0x1000)].concat().repeat(100_000);
+    let nested = [unit.clone(), function.clone(), vec![3; HALF - 64]].concat();
+    let holding = [vec![4], address(0x1000), address(0x1000)].concat().repeat(HALF / 17 - 8);
     let nested_around = [unit.clone(), function.clone(), holding].concat();
-    let functions = [unit.clone(), [5, 0, 0, 0, 0].repeat(500_000)].concat();
-    let calls = [unit, function, [6, 0, 0, 0, 0].repeat(500_000)].concat();
+    let functions = [unit.clone(), [5, 0, 0, 0, 0].repeat(HALF / 5 - 8)].concat();
+    let calls = [unit, function, [6, 0, 0, 0, 0].repeat(HALF / 5 - 16)].concat();
     // A base address that changes nothing, again and again, and then nothing.
-    let empty = [u64::MAX, 1].map(u64::to_le_bytes).concat().repeat(400_000);
-    let full = [0x10_u64, 0x20].map(u64::to_le_bytes).concat().repeat(400_000);
+    let empty = [u64::MAX, 1].map(u64::to_le_bytes).concat().repeat(HALF / 16);
+    let full = [0x10_u64, 0x20].map(u64::to_le_bytes).concat().repeat(HALF / 16);
     for (what, info, ranges) in [
         ("nested calls", &nested, &empty),
         ("nested calls around the address", &nested_around, &empty),

@@ -30,8 +30,8 @@ const QUEUE_URGENT: usize = 512;
 /// Urgent stacks remembered as looked at, so that they are not looked at again when their turn in the other queue comes.
 const ANSWERED_MAX: usize = 4_096;
 
-/// Without new stacks for so long, debug information is let go.
-const REST_AFTER: Duration = Duration::from_secs(10);
+/// How often what is not used any more is let go.
+const REST_EVERY: Duration = Duration::from_secs(10);
 
 /// What was done since the start, for metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -198,12 +198,11 @@ struct Queues {
 
 impl Queues {
     /// The next stack, and whether it is urgent. What is urgent is in the other queue as well, or that is full: so it is enough to wait there.
-    fn next(&self, rested: bool) -> Result<(Stack, Origin, bool), RecvTimeoutError> {
+    fn next(&self, until: Instant) -> Result<(Stack, Origin, bool), RecvTimeoutError> {
         if let Ok((stack, origin)) = self.urgently.try_recv() {
             return Ok((stack, origin, true));
         }
-        let next =
-            if rested { self.queue.recv().map_err(Into::into) } else { self.queue.recv_timeout(REST_AFTER) };
+        let next = self.queue.recv_timeout(until.saturating_duration_since(Instant::now()));
         next.map(|(stack, origin)| (stack, origin, false))
     }
 }
@@ -236,20 +235,21 @@ impl Answered {
 fn run(mut resolver: Resolver, queues: &Queues, out: &SyncSender<Answer>) {
     let (mut faults, mut again) = (0, 0);
     let mut answered = Answered::default();
-    let mut rested = true;
+    let mut rest_at = Instant::now() + REST_EVERY;
     loop {
-        let next = queues.next(rested);
-        let (stack, origin, urgent) = match next {
-            Ok(next) => next,
-            Err(RecvTimeoutError::Timeout) => {
-                resolver.rest();
+        if rest_at <= Instant::now() {
+            let held_bytes = resolver.counts().held_bytes;
+            resolver.rest();
+            if resolver.counts().held_bytes < held_bytes {
                 memory::give_back();
-                rested = true;
-                continue;
             }
+            rest_at = Instant::now() + REST_EVERY;
+        }
+        let (stack, origin, urgent) = match queues.next(rest_at) {
+            Ok(next) => next,
+            Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => return,
         };
-        rested = false;
         let id = stack.fixed.id;
         if !urgent && answered.has(id) {
             again += 1;

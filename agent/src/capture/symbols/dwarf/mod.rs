@@ -9,7 +9,7 @@
 //! the symbol table names the function), sections compressed by zstd.
 
 mod lookup;
-mod sections;
+pub(super) mod sections;
 
 use super::bytes::{Flaw, ReadAt};
 use super::elf::Elf;

@@ -8,7 +8,7 @@ use object::elf::{ELFCOMPRESS_ZLIB, SHF_COMPRESSED};
 
 /// Held at most of one file's sections. A program with more is named from its symbol table, without lines: the agent's
 /// memory is worth more.
-pub(super) const SECTIONS_BYTES_MAX: usize = 12 << 20;
+pub(in crate::capture::symbols) const SECTIONS_BYTES_MAX: usize = 8 << 20;
 /// Largest `.debug_abbrev`: parsed, it takes thirty times as much for a moment.
 const ABBREV_BYTES_MAX: usize = 1 << 20;
 /// Largest header of a line program: the list of its files, which parsed takes a hundred times as much.

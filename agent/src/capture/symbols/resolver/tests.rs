@@ -173,6 +173,8 @@ fn a_program_at_fixed_addresses_is_read_from_its_file() {
     resolve_from(&mut used, &mut Reader::default(), &asked, &origin_of(None, Some(&path)));
     let before = used.counts().held_bytes;
     used.rest();
+    assert_eq!(used.counts().held_bytes, before, "it was used since");
+    used.rest();
     assert!(used.counts().held_bytes + 500 < before, "{before}");
     // A position-independent program could have been anywhere.
     let (_, gone) = resolve_gone(&asked, &origin_of(None, Some(Path::new("/bin/bash"))));
