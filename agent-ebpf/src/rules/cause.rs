@@ -82,6 +82,12 @@ pub const fn is_socket(mode: u32) -> bool {
     mode & S_IFMT == S_IFSOCK
 }
 
+/// Whether a mode is that of a pipe, whatever its file system.
+#[inline(always)]
+pub const fn is_fifo(mode: u32) -> bool {
+    mode & S_IFMT == S_IFIFO
+}
+
 /// Kind of a file that is not a socket, from its inode's mode and its file system's magic number.
 #[inline(always)]
 pub const fn file_kind(mode: u32, fs_magic: u64) -> FileKind {
