@@ -33,6 +33,18 @@ pub enum Leaves {
     ForGood,
 }
 
+impl Leaves {
+    /// From its number.
+    #[inline(always)]
+    pub fn of(number: u64) -> Leaves {
+        match number {
+            0 => Leaves::Preempted,
+            1 => Leaves::Blocked,
+            _ => Leaves::ForGood,
+        }
+    }
+}
+
 /// In the place of a [`Cause`]'s number: there is none. (An `Option` leaves its value undefined without one, and the
 /// verifier refuses a program that as much as moves that.)
 pub const NO_CAUSE: u32 = u32::MAX;

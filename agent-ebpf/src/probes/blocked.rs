@@ -156,8 +156,8 @@ fn file_kind(task: *const TaskStruct, fd: u64) -> FileKind {
 /// The file behind a descriptor of the thread.
 #[inline(always)]
 pub fn open_file(task: *const TaskStruct, fd: u32) -> Option<*const File> {
-    let table = OFF_FILES_FDT.of(OFF_TASK_FILES.of(task)?)?;
-    if fd >= OFF_FDT_MAX_FDS.of(table)? {
+    let table = OFF_FILES_FDT.probe(OFF_TASK_FILES.probe(task)?)?;
+    if fd >= OFF_FDT_MAX_FDS.probe(table)? {
         return None;
     }
     probe(OFF_FDT_FD.probe(table)?.wrapping_add(fd as usize)).filter(|file| !file.is_null())

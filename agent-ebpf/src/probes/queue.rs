@@ -115,7 +115,7 @@ fn got_unseen(cpu: &mut CpuRow, seat: &mut Seat, delay_ns: u64, now: u64) {
         return;
     }
     let wait_ns = delay_ns.wrapping_sub(seat.queue_mark_ns);
-    let (bucket, preempted) = (wait::bucket(wait_ns), seat.state != BLOCKED);
+    let (bucket, preempted) = (wait_bucket(wait_ns) as u32, seat.state != BLOCKED);
     count_cpu(&mut cpu.row, wait_ns, bucket, preempted, now);
     if let Some(row) = row(seat.row) {
         count(row, wait_ns, bucket, preempted, 0, now);
@@ -163,7 +163,7 @@ fn got(task: *const TaskStruct, tid: u32, now: u64, cpu: &mut CpuRow) {
     }
     let (here_ns, elsewhere_ns) = waited_ns(seat, task, now);
     let wait_ns = here_ns + elsewhere_ns;
-    let bucket = wait::bucket(wait_ns);
+    let bucket = wait_bucket(wait_ns) as u32;
     // One that is thought to run left by a switch that was not reported. A new one has left nothing yet.
     let preempted = seat.state == PREEMPTED || (seat.state == ON_CPU && seat.left_ns != 0);
     let away_ns = now.wrapping_sub(seat.left_ns);
@@ -304,6 +304,14 @@ fn row_of(cpu: &mut CpuRow, key: QueueKey) -> Option<u32> {
 fn index_of(key: &QueueKey) -> Option<u32> {
     // SAFETY: an index is written once, before others can find it.
     QUEUE_INDEX.get_ptr(key).map(|index| unsafe { *index })
+}
+
+/// The bucket of a wait. A function of its own, and known to the kernel as such: of its result nothing is known then, so
+/// that what follows is not verified for each bucket.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn wait_bucket(wait_ns: u64) -> u64 {
+    u64::from(wait::bucket(wait_ns))
 }
 
 /// Says who ran while a thread of `waiter` waited in this CPU's queue for the last `here_ns`. A function of its own, and

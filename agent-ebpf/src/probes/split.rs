@@ -12,7 +12,7 @@ use super::{
         OFF_TASK_PID, OFF_TASK_RUN_DELAY, OFF_TASK_STATE, OFF_TASK_SUM_EXEC, TaskStruct, address, now_ns,
     },
     queue, settings,
-    tables::{self, BLOCKED, ON_CPU, RUNNABLE, Running, TaskRow},
+    tables::{self, BLOCKED, ON_CPU, RUNNABLE, TaskRow},
     wait,
 };
 
@@ -31,9 +31,9 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
     let next: *const TaskStruct = ctx.arg(2);
     let Some(running) = tables::running() else { return 0 };
     let now = now_ns();
-    let how = how(&ctx, prev);
+    let how = running.forgotten(how(&ctx, prev) as u64);
     let (prev_tid, tid) = (OFF_TASK_PID.of(prev).unwrap_or(0), OFF_TASK_PID.of(next).unwrap_or(0));
-    queue::switched((prev, prev_tid), (next, tid), how, now);
+    queue::switched((prev, prev_tid), (next, tid), Leaves::of(how), now);
     let key = address(prev);
     let mut tracked = NO_CAUSE;
     if (running.key != key || running.tracked != 0)
@@ -43,11 +43,12 @@ pub fn sched_switch(ctx: BtfTracePointContext) -> i32 {
             let came = now.wrapping_sub(ran_unseen_ns(row, prev, now));
             enter(row, prev, queued_ns(row, prev, came), came);
         }
-        tracked = leave(prev, row, how, now);
+        tracked = leave(prev, row, Leaves::of(running.forgotten(how)), now);
     }
-    away::left(&ctx, prev, how, tracked, now);
+    let tracked = running.forgotten(u64::from(tracked)) as u32;
+    away::left(&ctx, prev, Leaves::of(running.forgotten(how)), tracked, now);
     let key = address(next);
-    *running = Running { key, tracked: 0 };
+    (running.key, running.tracked) = (key, 0);
     // The idle task has pid 0.
     if tid == 0 {
         return 0;
