@@ -12,6 +12,7 @@ use crate::decode;
 use crate::decode::fact::{self, Fact};
 use crate::demand::Demand;
 use crate::enrich::ProcId;
+use crate::enrich::symbols::SymbolLoss;
 use crate::fold::{Limits, Snapshot, State, Window, loss::Loss, totals::Totals};
 use retell::Retell;
 use std::collections::BTreeMap;
@@ -44,6 +45,8 @@ pub struct Pulse {
     pub cni_in_flight: BTreeMap<(Arc<str>, Arc<str>), u64>,
     /// What was not seen since the start.
     pub loss: Loss,
+    /// What became of stacks since the start.
+    pub symbols: SymbolLoss,
     /// Rows in the live state's tables, by table: used and allowed.
     pub tables: BTreeMap<&'static str, (usize, usize)>,
     /// The flight recorder.
@@ -216,6 +219,7 @@ impl<'a> Live<'a> {
             node: state.node.clone().unwrap_or_default(),
             totals: state.totals.clone(),
             cni_in_flight: in_flight(state),
+            symbols: state.symbols.loss,
             loss: state.loss.clone(),
             tables: state.table_sizes(),
             recorder: lock(&self.hub.recent).size(),

@@ -111,8 +111,14 @@ fn waits_for_a_cpu_are_those_that_bpftrace_sees() {
         let (longest, sum) = (waits[waits.len() - 1], waits.iter().sum::<u64>());
         eprintln!("{pid}: {count} waits of {sum} ns, longest {longest}, {unseen} unseen; {row}");
         assert_near("waits", row.number("/waits"), count, 1, unseen);
-        // The witness is asked a little after the kernel's own clock.
-        assert_near("time waited", row.number("/wait_ns"), sum, 2, unseen * (sum / count) + count * 2_000);
+        // The witness is asked a little after the kernel's own clock. What it has of waits that may be none by the
+        // kernel's account may be told, or not.
+        let certain: u64 = waits.iter().filter(|ns| **ns > SAME_CLOCK_NS).sum();
+        let (told, slack) = (row.number("/wait_ns"), sum / 50 + unseen * (sum / count) + count * 2_000);
+        assert!(
+            (certain.saturating_sub(slack)..=sum + slack).contains(&told),
+            "{told} of {certain} to {sum} ns"
+        );
         for (field, thousandths) in [("/p50_ns", 500), ("/p90_ns", 900), ("/p99_ns", 990)] {
             let rank = (count * thousandths).div_ceil(1_000).max(1) as usize;
             let (told, witness) = (row.number(field), waits[rank - 1]);

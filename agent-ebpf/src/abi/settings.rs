@@ -6,9 +6,9 @@
 pub const LIFE_RING_BYTES: u32 = 4 << 20;
 /// Bytes of the ring for netlink: its own, so that a netlink storm cannot hide an exec storm.
 pub const NETLINK_RING_BYTES: u32 = 1 << 20;
-/// Bytes of the ring for samples, and for the stacks they name: 16,000 samples, as when ten thousand threads that wait
+/// Bytes of the ring for samples, and for the stacks they name: 32,000 samples, as when ten thousand threads that wait
 /// for one thing all get a CPU before the reader does.
-pub const SAMPLES_RING_BYTES: u32 = 2 << 20;
+pub const SAMPLES_RING_BYTES: u32 = 4 << 20;
 /// An absence from the CPU shorter than this is only summed, per thread: it gets no record and no stacks.
 pub const AWAY_MIN_NS: u64 = 1_000_000;
 /// Past this fill, in percent, of the life ring the kernel only counts most spawns.

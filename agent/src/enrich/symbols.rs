@@ -5,6 +5,7 @@
 
 use super::{roots, text};
 use crate::decode::fact::symbols as fact;
+use slowpod_ebpf::abi::stack::FRAMES;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -81,6 +82,10 @@ pub struct SymbolLoss {
     pub dangling: u64,
     /// Stacks that made room for younger ones.
     pub evicted: u64,
+    /// Stacks that were deeper than what the kernel programs keep. Counted when they are named, as the next.
+    pub cut: u64,
+    /// User stacks that end where code keeps no frame pointers.
+    pub no_frame_pointers: u64,
 }
 
 /// Frames by stack.
@@ -135,6 +140,12 @@ impl Symbols {
             }
         };
         if self.stacks.insert(answer.stack, known).is_none() {
+            if answer.places.len() >= FRAMES {
+                self.loss.cut += 1;
+            } else if answer.mapped_ns > 0 && !self.is_whole(answer.stack) {
+                // Mappings were looked at, so it is no stack of the kernel.
+                self.loss.no_frame_pointers += 1;
+            }
             self.order.push_back(answer.stack);
             if self.order.len() > STACKS_MAX
                 && let Some(oldest) = self.order.pop_front()

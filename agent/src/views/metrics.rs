@@ -174,7 +174,7 @@ pub const METRICS: &[Metric] = &[
     metric("slowpod_flight_recorder_bytes", Gauge, &[],
         "Bytes of records kept for look-back.", agent::recorder_bytes),
     metric("slowpod_flight_recorder_bytes_max", Gauge, &[],
-        "Bytes the flight recorder may keep, its open chunk aside.", agent::recorder_bytes_max),
+        "Bytes the flight recorder may keep.", agent::recorder_bytes_max),
     metric("slowpod_flight_recorder_span_seconds", Gauge, &[],
         "How far back one can look.", agent::recorder_span),
     metric("slowpod_flight_recorder_evicted_bytes_total", Counter, &[],

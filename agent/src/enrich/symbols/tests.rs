@@ -37,6 +37,28 @@ fn frames_come_innermost_first_and_unknown_ones_say_where_they_are() {
 }
 
 #[test]
+fn stacks_that_are_not_whole_are_counted_once() {
+    let mut symbols = Symbols::default();
+    let deep = stack(1, &[3; FRAMES]);
+    let of_the_kernel = fact::StackPlaces { mapped_ns: 0, ..stack(2, &[3]) };
+    let whole = stack(3, &[3, 4]);
+    let root = place(4, &["_start"]);
+    let told = told();
+    let fact = fact::Symbols {
+        places: [told.places, vec![root]].concat(),
+        stacks: [told.stacks, vec![deep, of_the_kernel, whole]].concat(),
+        ..told
+    };
+    symbols.take(&fact, |_, _| false);
+    symbols.take(&fact, |_, _| false);
+    assert_eq!(
+        (symbols.loss.cut, symbols.loss.no_frame_pointers),
+        (1, 1),
+        "the deep one, and 77, which ends in main"
+    );
+}
+
+#[test]
 fn another_program_in_the_meantime_makes_an_answer_void() {
     let mut symbols = Symbols::default();
     let exec_ns = 40;

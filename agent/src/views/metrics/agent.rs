@@ -60,6 +60,8 @@ pub(super) fn truncated(input: &Input<'_>, rows: &mut Rows) {
     rows.count(&["path"], loss.path_cut);
     rows.count(&["netlink_walk"], loss.netlink_cut);
     rows.count(&["split"], loss.split_partial);
+    rows.count(&["stack"], input.pulse.symbols.cut);
+    rows.count(&["stack_without_frame_pointers"], input.pulse.symbols.no_frame_pointers);
 }
 
 pub(super) fn ends_swept(input: &Input<'_>, rows: &mut Rows) {

@@ -1,5 +1,6 @@
 use super::*;
 use crate::decode::fact::{Node, Probe, ProbeState};
+use crate::enrich::symbols::SymbolLoss;
 use crate::fold::totals::{DURATION_BOUNDS_S, Totals};
 use crate::pipeline::{KernelPulse, ProgramCost};
 use slowpod_ebpf::abi::{Tally, split::Cause};
@@ -47,12 +48,19 @@ fn full(daemon: &str) -> Pulse {
             rings: BTreeMap::from([("life", (100, 4_194_304))]),
             symbols: Default::default(),
         },
+        symbols: SymbolLoss { no_frame_pointers: 3, ..SymbolLoss::default() },
         ..Pulse::default()
     }
 }
 
 fn page(daemon: &str) -> String {
     render(&full(daemon), &OwnCost { cpu_s: 1.25, ..OwnCost::default() }, 2_000_000_000)
+}
+
+#[test]
+fn stacks_without_their_beginning_are_told() {
+    let row = "slowpod_records_truncated_total{what=\"stack_without_frame_pointers\"} 3\n";
+    assert!(page("kube-router").contains(row));
 }
 
 #[test]
