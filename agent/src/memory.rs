@@ -4,8 +4,8 @@
 #[cfg(target_env = "gnu")]
 const MAPPED_BYTES: libc::c_int = 128 << 10;
 
-/// Makes the allocator keep little of what is freed: glibc would have a heap per thread, and hold in each whatever was
-/// freed below what is still used. To be called before there are threads.
+/// Makes the allocator keep little of what is freed: glibc would have a heap for each of several threads (`M_ARENA_MAX` in
+/// mallopt(3)), and hold in each whatever was freed below what is still used. To be called before there are threads.
 pub fn keep_little() {
     #[cfg(target_env = "gnu")]
     // SAFETY: sets numbers of the allocator's own.

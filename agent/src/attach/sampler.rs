@@ -13,10 +13,12 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// Rate at which all CPUs are sampled all the time. A prime, so as not to beat with anything periodic. A sample costs
-/// some 8 us (`cargo xtask bench --only programs`), so this is 0.02 % of a CPU; what bounds it is the flight recorder, where each sample may be a row.
+/// some 9 us (`cargo xtask bench --only programs`), so this is 0.02 % of a CPU; what bounds it is the flight recorder,
+/// where each sample may be a row.
 pub const STEADY_HZ: u32 = 19;
 
-/// Looks at the stacks of absent threads per CPU and `LOOKS_STRETCH_NS`, all the time: at 8 us each 0.1 % of a CPU.
+/// Looks at the stacks of absent threads per CPU and `LOOKS_STRETCH_NS`, all the time: were each as dear as a sample,
+/// 0.1 % of a CPU.
 const STEADY_LOOKS: u64 = 16;
 /// The same while a client listens.
 const LISTENED_LOOKS: u64 = 512;

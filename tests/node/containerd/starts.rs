@@ -6,11 +6,16 @@ use super::image::APP;
 use harness::agent;
 use harness::agent::{Agent, monotonic_ns};
 use harness::truth::Truth;
+use slowpod::cli::tables;
+use slowpod::client;
 
 /// Pods started at once.
 const PODS: u32 = 8;
 /// How long init containers run.
 const INIT_MS: u64 = 100;
+
+/// Columns of a start that is drawn.
+const WIDTH: usize = 120;
 
 /// A pod as who started it knows it.
 struct Pod {
@@ -65,6 +70,13 @@ fn waterfall(agent: &Agent, uid: &str, at_ns: u64) -> Truth {
     let starts = answer.list("/starts");
     assert_eq!(starts.len(), 1, "{answer}");
     starts[0].clone()
+}
+
+/// A start as `slowpod pod` draws it, for who reads the test's output, and for the README.
+fn drawn(agent: &Agent, uid: &str) -> String {
+    let body =
+        client::get(agent.address(), &format!("/api/v1/pods/{uid}?seconds=600")).expect("the pod is there");
+    tables::render("pod", &body, WIDTH).expect("the answer is JSON")
 }
 
 /// Checks that a start says what who started it knows.
@@ -134,6 +146,7 @@ fn pods_in_parallel_have_whole_waterfalls() {
         let done_ns = monotonic_ns();
         for pod in &pods {
             check(&waterfall(&agent, &pod.uid, done_ns), pod);
+            eprintln!("{}", drawn(&agent, &pod.uid));
             let of_pod = format!("/api/v1/processes?seconds=600&limit=5000&state=ended&pod={}", pod.uid);
             let processes = agent.view_at(&of_pod, done_ns);
             for class in ["runc", "containerd-shim", "bridge", "host-local", "iptables"] {

@@ -7,7 +7,6 @@ use harness::truth::Truth;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Pods at once.
@@ -40,11 +39,8 @@ impl Witness {
             let waits = line.contains("-> FLOCK");
             let pid = line.split_whitespace().find_map(|word| word.parse().ok().filter(|pid: &u64| *pid > 1));
             let Some(pid) = pid else { continue };
-            if waits {
-                self.waiters.insert(pid)
-            } else {
-                self.holders.insert(pid)
-            };
+            let seen = if waits { &mut self.waiters } else { &mut self.holders };
+            seen.insert(pid);
             queue += u64::from(waits);
         }
         self.queue_max = self.queue_max.max(queue);
@@ -61,19 +57,16 @@ fn thirty_pods_queue_for_host_local_s_lock() {
     }
     let lock = File::create(store.join("lock")).unwrap();
     let inode = format!(":{} ", lock.metadata().unwrap().ino());
-    let (mut witness, done) = (Witness::default(), AtomicBool::new(false));
+    let mut witness = Witness::default();
     let pods = PODS.to_string();
     let options = ["--pods", &pods, "--concurrency", &pods, "--no-loopback", "--explain"];
     let report = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                witness.look(&inode);
-                std::thread::sleep(Duration::from_millis(2));
-            }
-        });
-        let outcome = bed.run(&bed.bridge(), &options);
-        done.store(true, Ordering::Relaxed);
-        outcome.good()
+        let running = scope.spawn(|| bed.run(&bed.bridge(), &options).good());
+        while !running.is_finished() {
+            witness.look(&inode);
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        running.join().expect("flux goes well")
     });
     let convoy = first(&report, "lock_convoy");
     let title = convoy.text("/title");

@@ -16,8 +16,8 @@ use std::process::Command;
 /// The limit, and the size it is for.
 const MAX_FIRST_S: f64 = 1.0;
 const LEAST_BYTES: f64 = 100e6;
-/// What reading a program may take at once what is kept of it included.
-const MAX_PEAK_MIB: f64 = 32.0;
+/// What reading a program may take at once, what is kept of it included: ARCHITECTURE.md says what is usual.
+const MAX_PEAK_MIB: f64 = 4.0;
 /// Of the program made. Each function and its helper are 1.2 KB of code and tables, and as much debug information.
 const PACKAGES: u64 = 32;
 const FUNCTIONS: u64 = 1_000;

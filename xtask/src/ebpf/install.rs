@@ -29,7 +29,8 @@ const LLVM: &str = "/usr/lib/llvm-22";
 /// When something is missing and we are not root, or an installer fails.
 pub(super) fn run(committed: Option<&Stamp>) -> anyhow::Result<()> {
     let found = toolchain::find(committed);
-    let is_it = |toolchain: &Toolchain| committed.is_none_or(|stamp| toolchain.made(stamp));
+    let is_it =
+        |found: &Toolchain| committed.is_none_or(|stamp| stamp.other_tools(found.versions()).is_none());
     if found.as_ref().is_ok_and(is_it) {
         return Ok(());
     }

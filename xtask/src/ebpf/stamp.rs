@@ -47,11 +47,10 @@ impl Stamp {
         })
     }
 
-    /// In what the tools differ that two objects were made by, as a clause; `None` when they are the same, so that
-    /// the same sources must give the same bytes.
-    pub(super) fn other_tools(&self, now: &Stamp) -> Option<String> {
-        let tools = |stamp: &Stamp| [&stamp.compiler, &stamp.linker, &stamp.strip].map(String::clone);
-        let (then, now) = (tools(self), tools(now));
+    /// In what the tools that made the object differ from those of these [versions](Toolchain::versions), as a clause;
+    /// `None` when they are the same, so that the same sources must give the same bytes.
+    pub(super) fn other_tools(&self, now: [&str; 3]) -> Option<String> {
+        let then = [&*self.compiler, &self.linker, &self.strip];
         let others = then.iter().zip(&now).filter(|(then, now)| then != now);
         let clauses: Vec<_> =
             others.map(|(then, now)| format!("it was made by {then}, and here is {now}")).collect();
@@ -185,8 +184,9 @@ mod tests {
     fn stamps_are_read_as_they_are_written() {
         assert_eq!(Stamp::parse(&stamp().to_string()), Some(stamp()));
         assert_eq!(Stamp::parse("sources: 5a\ncompiler: rustc 1\n"), None);
-        assert_eq!(stamp().other_tools(&Stamp { object: "other".into(), ..stamp() }), None);
-        let difference = stamp().other_tools(&Stamp { strip: "LLVM 4".into(), ..stamp() });
+        let Stamp { compiler, linker, strip, .. } = &stamp();
+        assert_eq!(stamp().other_tools([compiler, linker, strip]), None);
+        let difference = stamp().other_tools([compiler, linker, "LLVM 4"]);
         assert_eq!(difference.as_deref(), Some("it was made by LLVM 3, and here is LLVM 4"));
     }
 

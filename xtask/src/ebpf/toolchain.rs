@@ -37,10 +37,9 @@ pub(super) enum Compiler {
 }
 
 impl Toolchain {
-    /// Whether these are the tools that an object was made by.
-    pub(super) fn made(&self, stamp: &Stamp) -> bool {
-        (&self.compiler_version, &self.linker_version, &self.objcopy_version)
-            == (&stamp.compiler, &stamp.linker, &stamp.strip)
+    /// Versions of compiler, linker and objcopy.
+    pub(super) fn versions(&self) -> [&str; 3] {
+        [&self.compiler_version, &self.linker_version, &self.objcopy_version]
     }
 }
 
