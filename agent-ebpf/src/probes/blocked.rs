@@ -33,20 +33,20 @@ pub fn cause(task: *const TaskStruct) -> u32 {
     if in_iowait(task).unwrap_or(false) {
         return Cause::Disk as u32;
     }
-    match settings::SET_HAVE_PT_REGS.load() {
-        // Nor is there a helper then that tells the running thread.
-        0 => Cause::Other as u32,
-        _ => cause_by_call() as u32,
-    }
+    cause_by_call() as u32
 }
 
 // Functions of their own, and known to the kernel as such: each is verified once, not in every state that a switch may
-// be in.
+// be in. And each is verified even if nobody calls it, so it is here that kernels without these helpers are told apart:
+// where there are no registers, there is none that tells the running thread either (Linux 5.10).
 
 /// Why the running thread is about to sleep, by the system call it is in.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn cause_by_call() -> u64 {
+    if settings::SET_HAVE_PT_REGS.load() == 0 {
+        return Cause::Other as u64;
+    }
     let task = current();
     let Some(regs) = entry_regs(task) else { return Cause::Other as u64 };
     let Some(number) = OFF_REGS_SYSCALL.of(regs) else { return Cause::Other as u64 };
@@ -66,6 +66,9 @@ extern "C" fn cause_by_call() -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn call_waits_long() -> u64 {
+    if settings::SET_HAVE_PT_REGS.load() == 0 {
+        return LongCall::None as u64;
+    }
     let Some(regs) = entry_regs(current()) else { return LongCall::None as u64 };
     let number = OFF_REGS_SYSCALL.of(regs).unwrap_or(-1);
     if number < 0 {
@@ -104,9 +107,6 @@ pub fn cause_of_returning(task: *const TaskStruct) -> Cause {
 /// Which long call the running thread, which is about to sleep, is in.
 #[inline(always)]
 pub fn long_call() -> LongCall {
-    if settings::SET_HAVE_PT_REGS.load() == 0 {
-        return LongCall::None;
-    }
     match call_waits_long() {
         1 => LongCall::Child,
         2 => LongCall::Lock,

@@ -16,6 +16,7 @@ use slowpod_ebpf::abi::{
 use super::{
     kernel::{TaskStruct, address, current, identity},
     ring::{self, Ring},
+    settings,
     tables::TaskRow,
     thing,
 };
@@ -111,6 +112,10 @@ pub fn thread_ended(row: &TaskRow, now: u64) {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn wait_begins(key: u64, cause: u64) -> u64 {
+    // See `blocked`: on these kernels nothing tells the running thread, nor what it waits for.
+    if settings::SET_HAVE_PT_REGS.load() == 0 {
+        return 0;
+    }
     let Some(row) = waiter(key) else { return 0 };
     u64::from(thing::find(row, current(), cause as u32))
 }
