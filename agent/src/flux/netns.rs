@@ -31,6 +31,17 @@ pub fn make(path: &Path) -> io::Result<()> {
     bound.inspect_err(|_| drop(std::fs::remove_file(path)))
 }
 
+/// Whether a namespace is bound there. A run that is killed between the making of the file and the binding leaves a file
+/// that is none.
+pub fn is_bound(path: &Path) -> bool {
+    let Ok(text) = c_path(path) else { return false };
+    // SAFETY: all zeroes is a valid statfs, and the path is a C string that lives until the call returns.
+    unsafe {
+        let mut about: libc::statfs = std::mem::zeroed();
+        libc::statfs(text.as_ptr(), &raw mut about) == 0 && about.f_type == libc::NSFS_MAGIC
+    }
+}
+
 /// Removes a namespace's name. The kernel ends the namespace when nobody is in it any more. One that is not there is
 /// fine.
 ///

@@ -3,6 +3,7 @@
 
 use super::conflist::{Conflist, Injected, Plugin};
 use super::error::FluxError;
+use super::netns;
 use super::outcome::{self, CallFailure, FailureKind};
 use super::process::{self, Ran};
 use super::sandbox::Sandbox;
@@ -217,11 +218,13 @@ impl Network {
         let Ask { verb, pod, result } = ask;
         let injected = Injected { prev_result: result, capability_args: Some(&self.means.capability_args) };
         let input = self.list.stdin(plugin, injected).to_string();
+        // As runtimes say it when the namespace is gone: plugins refuse a path that leads to something else.
+        let gone = verb == Verb::Del && !netns::is_bound(&pod.netns);
         let mut command = Command::new(program);
         command
             .env("CNI_COMMAND", verb.name())
             .env("CNI_CONTAINERID", &pod.container_id)
-            .env("CNI_NETNS", &pod.netns)
+            .env("CNI_NETNS", if gone { Path::new("") } else { &pod.netns })
             .env("CNI_IFNAME", &self.means.ifname)
             .env("CNI_ARGS", pod.cni_args())
             .env("CNI_PATH", joined(&self.means.plugin_dirs));

@@ -125,6 +125,23 @@ fn the_environment_is_what_the_specification_says() {
     assert_eq!(result.unwrap()["got"], expected);
 }
 
+/// As for the pod of a run that was killed before the namespace was bound to its file.
+#[test]
+fn del_without_a_namespace_says_so() {
+    let bench =
+        Bench::new().plugin("env", "echo \"{\\\"code\\\":9,\\\"msg\\\":\\\"($CNI_NETNS)\\\"}\"; exit 1");
+    let network = bench.network(list(&["env"], "1.0.0")).unwrap();
+    let words = |netns: PathBuf| {
+        let calls = network.del(&Sandbox { netns, ..pod() }, None, &Stop::default());
+        calls[0].failure.as_ref().unwrap().words.clone()
+    };
+    let file = bench.dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    assert!(words(file).contains("()"));
+    assert!(words(PathBuf::from("/does/not/exist")).contains("()"));
+    assert!(words(PathBuf::from("/proc/self/ns/net")).contains("(/proc/self/ns/net)"));
+}
+
 #[test]
 fn networks_that_cannot_work_are_refused_before_anything_is_made() {
     let bench = Bench::new().plugin("one", "").plugin("mute", "");
