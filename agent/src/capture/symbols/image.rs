@@ -101,8 +101,7 @@ impl Process {
 
 impl Image {
     /// What a fixed-address program maps, when there is no process of it to look at.
-    pub fn of_program(number: u64, path: &[u8], seen_ns: u64) -> Option<Image> {
-        let found = Found::on_host(path).ok()?;
+    pub fn of_program(number: u64, found: &Found, path: &[u8], seen_ns: u64) -> Option<Image> {
         let elf = Elf::read(&found.open(None).ok()?).ok()?;
         let maps = Maps::of_fixed_program(&elf, path, found.id.inode)?;
         let files = vec![Some(Ok(found.id)); maps.len()];

@@ -8,7 +8,7 @@ use super::image::{Image, Process};
 use super::kernel::Kernel;
 use super::lately::Origin;
 use super::maps::{Mapping, MappingKind};
-use super::open::FileId;
+use super::open::{self, FileId, Found};
 use super::places::{ModuleKey, Places};
 use super::symboliser::Counts;
 use super::vdso::Vdso;
@@ -22,6 +22,8 @@ use std::path::PathBuf;
 
 /// Memory for what processes have mapped; some KiB each, more with just-in-time compiled code.
 pub const IMAGES_BYTES_MAX: usize = 8 << 20;
+/// Memory for what programs map that are at fixed addresses; a hundred bytes each.
+const PROGRAMS_BYTES_MAX: usize = 256 << 10;
 /// The kernel's table is read again, for addresses it did not name, after this long: modules come and go.
 const KERNEL_AGAIN_NS: u64 = 30_000_000_000;
 /// Time spent on one stack's lookups before the rest of its frames stays without names, and on reading the tables
@@ -55,6 +57,10 @@ pub struct Resolver {
     /// By pid and start.
     images: Cache<(u32, u64), Image>,
     images_made: u64,
+    /// What programs map of which no process was there to look at; none for those that may be anywhere.
+    programs: Cache<FileId, Option<Image>>,
+    /// Of the node's own processes.
+    host_mount_ns: Option<u32>,
     files: Files,
     kernel: Option<(u64, Result<Kernel, Flaw>)>,
     vdso: Option<Vdso>,
@@ -82,6 +88,8 @@ impl Resolver {
             places,
             images: Cache::new(IMAGES_BYTES_MAX),
             images_made: 0,
+            programs: Cache::new(PROGRAMS_BYTES_MAX),
+            host_mount_ns: open::host_mount_ns(),
             files: Files::default(),
             kernel: None,
             vdso: None,
@@ -128,8 +136,10 @@ impl Resolver {
     /// What was done.
     pub fn counts(&self) -> Counts {
         let kernel = self.kernel.as_ref().and_then(|(_, kernel)| kernel.as_ref().ok());
-        let held_bytes =
-            self.images.held_bytes() + self.files.held_bytes() + kernel.map_or(0, Kernel::held_bytes);
+        let held_bytes = self.images.held_bytes()
+            + self.programs.held_bytes()
+            + self.files.held_bytes()
+            + kernel.map_or(0, Kernel::held_bytes);
         Counts {
             files_read: self.files.read,
             files_refused: self.files.refused,
@@ -192,8 +202,15 @@ impl Resolver {
         }
         // A path means the same file only where the node's own processes are.
         let program = origin.program.as_ref();
-        let program = program.filter(|program| Some(program.mount_ns) == super::open::host_mount_ns());
-        Image::of_program(number, &program?.path, then_ns)
+        let path = &program.filter(|program| Some(program.mount_ns) == self.host_mount_ns)?.path;
+        let found = Found::on_host(path).ok()?;
+        if self.programs.get(&found.id).is_none() {
+            let image = Image::of_program(number, &found, path, then_ns);
+            let bytes = image.as_ref().map_or(0, Image::held_bytes);
+            self.programs.put(found.id, image, bytes);
+        }
+        let known = self.programs.get(&found.id)?;
+        known.as_ref().map(|image| image.inherited(number, then_ns))
     }
 
     /// What a process runs, as far as it is known or can be seen.
