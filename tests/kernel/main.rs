@@ -5,6 +5,7 @@ mod cni_odd;
 mod exact;
 mod execs;
 mod facts;
+mod gone;
 mod lineages;
 mod loops;
 mod naps;
