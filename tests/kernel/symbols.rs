@@ -139,7 +139,8 @@ fn a_large_program_is_named_at_once_and_costs_little_memory() {
     let fixed = abi::stack::Stack { header, task, id: 1, depth: 64, user: 1 };
     let path = program.as_os_str().as_encoded_bytes().to_vec();
     let mount_ns = host_mount_ns().expect("root may know");
-    let origin = Origin { program: Some(Arc::new(Program { path, mount_ns })), parent: None, since_ns: 0 };
+    let program = Arc::new(Program { path, mount_ns, executed_ns: monotonic_ns() });
+    let origin = Origin { program: Some(program), parent: None, since_ns: 0 };
     let mut resolver = Resolver::new(World { proc: "/proc".into(), clk_tck: 100 });
     let begun = Instant::now();
     resolver.resolve(&Stack { fixed, frames }, &origin);

@@ -18,7 +18,7 @@ use slowpod_ebpf::abi::{self, Header, Kind, Task};
 
 use crate::Work;
 use crate::args::Args;
-use crate::sys::check;
+use crate::sys::{check, monotonic_ns};
 
 pub(crate) const OPTIONS: &str = "--program PATH [--frames N]";
 /// A pid that nobody has: all is read from the file, as for a process that is gone.
@@ -40,7 +40,8 @@ fn run(program: &Path, depth: u64) -> Result<Value> {
     let fixed = abi::stack::Stack { header, task, id: 1, depth: depth as u32, user: 1 };
     let path = program.as_os_str().as_bytes().to_vec();
     let mount_ns = host_mount_ns().context("the mount namespace")?;
-    let origin = Origin { program: Some(Arc::new(Program { path, mount_ns })), parent: None, since_ns: 0 };
+    let program = Arc::new(Program { path, mount_ns, executed_ns: monotonic_ns() });
+    let origin = Origin { program: Some(program), parent: None, since_ns: 0 };
     let stack = Stack { fixed, frames };
     let mut resolver = Resolver::new(World { proc: "/proc".into(), clk_tck: 100 });
     // The peak is counted from here on (`man 5 proc`, clear_refs).

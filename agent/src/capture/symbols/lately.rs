@@ -31,6 +31,8 @@ pub struct Program {
     pub path: Vec<u8>,
     /// this mount namespace (its inode number).
     pub mount_ns: u32,
+    /// When that was (monotonic ns): another file may have come to that path since.
+    pub executed_ns: u64,
 }
 
 /// Pid and start.
@@ -56,9 +58,12 @@ impl Lately {
         }
         if let Ok((_, Event::Exec(exec))) = &event {
             let whole = exec.path.starts_with(b"/") && exec.fixed.flags & FLAG_PATH_CUT == 0;
-            let program = || Arc::new(Program { path: exec.path.to_vec(), mount_ns: exec.fixed.mount_ns });
-            let since_ns = exec.fixed.header.ktime_ns;
-            self.put(&exec.fixed.task, Origin { program: whole.then(program), parent: None, since_ns });
+            let (mount_ns, executed_ns) = (exec.fixed.mount_ns, exec.fixed.header.ktime_ns);
+            let program = || Arc::new(Program { path: exec.path.to_vec(), mount_ns, executed_ns });
+            self.put(
+                &exec.fixed.task,
+                Origin { program: whole.then(program), parent: None, since_ns: executed_ns },
+            );
         }
     }
 

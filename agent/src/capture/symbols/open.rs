@@ -8,6 +8,7 @@
 
 use super::bytes::{Flaw, ReadAt};
 use super::maps::Mapping;
+use crate::capture::facts::clock::Reading;
 use crate::capture::facts::proc::Directory;
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -86,6 +87,8 @@ pub struct Found {
     pub id: FileId,
     /// Its owner.
     pub uid: u32,
+    /// When its inode changed, by the wall clock: its bytes, or that it was put at a path. Nanoseconds since 1970.
+    inode_changed_ns: i64,
 }
 
 impl Found {
@@ -100,7 +103,18 @@ impl Found {
             size_bytes: status.stx_size,
             changed: (status.stx_mtime.tv_sec, status.stx_mtime.tv_nsec),
         };
-        Ok(Found { path, mount: status.stx_mnt_id, id, uid: status.stx_uid })
+        let inode_changed = status.stx_ctime;
+        let inode_changed_ns = inode_changed.tv_sec.saturating_mul(1_000_000_000);
+        let inode_changed_ns = inode_changed_ns.saturating_add(i64::from(inode_changed.tv_nsec));
+        Ok(Found { path, mount: status.stx_mnt_id, id, uid: status.stx_uid, inode_changed_ns })
+    }
+
+    /// Whether it may not have been what its path led to at an instant (monotonic ns): since then it was written, or put
+    /// there.
+    pub fn is_younger_than(&self, ktime_ns: u64) -> bool {
+        let now = Reading::now();
+        let ago_ns = i64::try_from(now.ktime_ns.saturating_sub(ktime_ns)).unwrap_or(i64::MAX);
+        self.inode_changed_ns > now.wall_unix_ns.saturating_sub(ago_ns)
     }
 
     /// The file behind a mapping: the mapped one itself where the kernel lets us (`CAP_CHECKPOINT_RESTORE` or

@@ -202,10 +202,11 @@ impl Resolver {
         }
         // A path means the same file only where the node's own processes are.
         let program = origin.program.as_ref();
-        let path = &program.filter(|program| Some(program.mount_ns) == self.host_mount_ns)?.path;
-        let found = Found::on_host(path).ok()?;
+        let program = program.filter(|program| Some(program.mount_ns) == self.host_mount_ns)?;
+        let found = Found::on_host(&program.path).ok();
+        let found = found.filter(|found| !found.is_younger_than(program.executed_ns))?;
         if self.programs.get(&found.id).is_none() {
-            let image = Image::of_program(number, &found, path, then_ns);
+            let image = Image::of_program(number, &found, &program.path, then_ns);
             let bytes = image.as_ref().map_or(0, Image::held_bytes);
             self.programs.put(found.id, image, bytes);
         }

@@ -55,7 +55,8 @@ fn resolve_from(
 fn origin_of(parent: Option<&Child>, program: Option<&Path>) -> Origin {
     let program = program.map(|path| {
         let mount_ns = crate::capture::symbols::open::host_mount_ns().unwrap_or(0);
-        Arc::new(Program { path: path.as_os_str().as_encoded_bytes().to_vec(), mount_ns })
+        let executed_ns = clock::ktime_ns();
+        Arc::new(Program { path: path.as_os_str().as_encoded_bytes().to_vec(), mount_ns, executed_ns })
     });
     let task = |child: &Child| Task { tgid: child.id(), tid: child.id(), start_ns: 0 };
     Origin { program, parent: parent.map(task), since_ns: 0 }
@@ -180,9 +181,18 @@ fn a_program_at_fixed_addresses_is_read_from_its_file() {
     let (_, gone) = resolve_gone(&asked, &origin_of(None, Some(Path::new("/bin/bash"))));
     assert!(gone);
     // In another mount namespace the path may be another file.
-    let elsewhere = Program { path: path.as_os_str().as_encoded_bytes().to_vec(), mount_ns: 1 };
+    let executed_ns = clock::ktime_ns();
+    let elsewhere = Program { path: path.as_os_str().as_encoded_bytes().to_vec(), mount_ns: 1, executed_ns };
     let origin = Origin { program: Some(Arc::new(elsewhere)), parent: None, since_ns: 0 };
     assert!(resolve_gone(&asked, &origin).1);
+    // And here it is another since it was executed: even one of the same bytes may be another program.
+    let executed = origin_of(None, Some(&path));
+    assert!(!resolve_gone(&asked, &executed).1);
+    std::thread::sleep(Duration::from_millis(20));
+    std::fs::copy(&path, folder.path().join("next")).unwrap();
+    std::fs::rename(folder.path().join("next"), &path).unwrap();
+    assert!(resolve_gone(&asked, &executed).1);
+    assert!(!resolve_gone(&asked, &origin_of(None, Some(&path))).1, "executed since");
 }
 
 #[test]
