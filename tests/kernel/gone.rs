@@ -13,7 +13,7 @@ use slowpod::capture::symbols::binary::Binary;
 use slowpod::client;
 use slowpod::views::profiles::PROFILES;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -60,15 +60,19 @@ const NAMES: [&str; 2] = ["share_of_", "slice_of_"];
 /// its functions have other names, and it has another build id. Their build ids.
 fn make_pair(old: &Path, new: &Path) -> [String; 2] {
     fs::copy(env!("CARGO_BIN_EXE_workload"), old).expect("the workload was built");
-    let id = build_id(old);
-    let escaped = |flip: u8| -> String {
-        let byte = |at: usize| u8::from_str_radix(&id[at..at + 2], 16).expect("a hexadecimal number");
-        (0..id.len()).step_by(2).map(|at| format!("\\x{:02x}", byte(at) ^ flip)).collect()
-    };
-    let script = format!("s/{}/{}/g; s/{}/{}/g", NAMES[0], NAMES[1], escaped(0), escaped(1));
     let mut sed = Command::new("sed");
-    sed.env("LC_ALL", "C").arg(script).arg(old).stdout(fs::File::create(new).expect("a file"));
-    assert!(sed.status().expect("sed is there").success());
+    sed.env("LC_ALL", "C").arg(format!("s/{}/{}/g", NAMES[0], NAMES[1])).arg(old);
+    assert!(sed.stdout(fs::File::create(new).expect("a file")).status().expect("sed is there").success());
+    let id = build_id(old);
+    let byte = |at: usize| u8::from_str_radix(&id[at..at + 2], 16).expect("a hexadecimal number");
+    let id_bytes: Vec<u8> = (0..id.len()).step_by(2).map(byte).collect();
+    // Notes stand at the beginning of a program.
+    let mut begin = [0; 16_384];
+    let file = fs::OpenOptions::new().read(true).write(true).open(new).expect("a file");
+    file.read_exact_at(&mut begin, 0).expect("a program is longer");
+    let at = begin.windows(id_bytes.len()).position(|bytes| bytes == id_bytes).expect("its build id");
+    let other: Vec<u8> = id_bytes.iter().map(|byte| !byte).collect();
+    file.write_all_at(&other, at as u64).expect("room");
     fs::set_permissions(new, fs::Permissions::from_mode(0o755)).expect("its owner may");
     let ids = [id, build_id(new)];
     assert_ne!(ids[0], ids[1]);
