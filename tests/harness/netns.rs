@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
 /// Gives the command, once it is started, a network namespace of its own (needs CAP_SYS_ADMIN).
@@ -40,6 +41,14 @@ impl PrivateNet {
         });
         let namespace = made.join().expect("the thread does not panic");
         PrivateNet { namespace: namespace.expect("a network namespace; the test needs root") }
+    }
+
+    /// One that has a name.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn open(path: &Path) -> io::Result<PrivateNet> {
+        Ok(PrivateNet { namespace: File::open(path)? })
     }
 
     /// Has the command start in it.

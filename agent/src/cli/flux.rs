@@ -207,11 +207,14 @@ fn press_on_signals(stop: &Arc<Stop>) -> Result<(), Failure> {
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
                 }
-                if !stop.is_winding_down() {
-                    let clear = if std::io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
-                    eprintln!("{clear}taking all pods away; once more: do not wait for it");
-                }
+                let is_first = !stop.is_winding_down();
                 stop.press();
+                if is_first {
+                    let clear = if std::io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
+                    let words = "taking all pods away; once more: do not wait for it";
+                    // Nobody may listen any more; the next signal counts all the same.
+                    let _ = writeln!(std::io::stderr(), "{clear}{words}");
+                }
             }
         });
     })?;

@@ -3,7 +3,7 @@
 
 use super::conflist::Conflist;
 use super::error::FluxError;
-use super::journal::{self, Header, Left};
+use super::journal::{self, Claim, Header, Left};
 use super::netns;
 use super::network::{Call, Network};
 use super::stop::Stop;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// Longest wait for plugins of the killed run that are still at work: what they make now, DEL could not find.
 const STRAGGLERS: Duration = Duration::from_secs(30);
 /// How often they are looked for.
-const LOOK: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What became of one run's remains.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,20 +40,22 @@ pub fn clean(dir: &Path, run: Option<&str>, forget: bool, stop: &Stop) -> Result
             return Err(FluxError::Config(format!("no run {run} has notes in {}", dir.display())));
         }
     }
-    Ok(journals.into_iter().map(|(name, path)| clean_run(name, &path, forget, stop)).collect())
+    Ok(journals.into_iter().filter_map(|(name, path)| clean_run(name, &path, forget, stop)).collect())
 }
 
-fn clean_run(run: String, path: &Path, forget: bool, stop: &Stop) -> Cleaned {
+/// `None` when the run has ended in order, or somebody else has cleaned up after it, since the folder was read.
+fn clean_run(run: String, path: &Path, forget: bool, stop: &Stop) -> Option<Cleaned> {
     let mut cleaned = Cleaned { run, pods: 0, left: Vec::new() };
-    let mut file = match journal::claim(path) {
-        Ok(Some(file)) => file,
-        Ok(None) => {
+    let mut file = match journal::claim(path, stop) {
+        Ok(Claim::Ours(file)) => file,
+        Ok(Claim::Gone) => return None,
+        Ok(Claim::GoesOn) => {
             cleaned.left.push("it is still going on".into());
-            return cleaned;
+            return Some(cleaned);
         }
         Err(error) => {
             cleaned.left.push(format!("{}: {error}", path.display()));
-            return cleaned;
+            return Some(cleaned);
         }
     };
     match journal::read(&mut file) {
@@ -66,7 +68,7 @@ fn clean_run(run: String, path: &Path, forget: bool, stop: &Stop) -> Cleaned {
     {
         cleaned.left.push(format!("{}: {error}", path.display()));
     }
-    cleaned
+    Some(cleaned)
 }
 
 fn take_away(header: &Header, left: &[Left], cleaned: &mut Cleaned, stop: &Stop) {
@@ -97,11 +99,17 @@ fn take_away(header: &Header, left: &[Left], cleaned: &mut Cleaned, stop: &Stop)
     }
 }
 
-/// Plugins outlive a killed run. Each has its container id in its environment.
+/// Plugins outlive a killed run. Each has its container id in its environment, but shows none for a moment while it
+/// executes its program: so they are gone when they were not seen twice.
 fn wait_for_stragglers(left: &[Left], stop: &Stop) {
     let ids: BTreeSet<&str> = left.iter().map(|left| left.pod.container_id.as_str()).collect();
-    let deadline = Instant::now() + STRAGGLERS;
-    while Instant::now() < deadline && at_work(&ids) && stop.sleep(LOOK) {}
+    let (deadline, mut unseen) = (Instant::now() + STRAGGLERS, 0);
+    while Instant::now() < deadline {
+        unseen = if at_work(&ids) { 0 } else { unseen + 1 };
+        if unseen == 2 || !stop.sleep(LOOK) {
+            return;
+        }
+    }
 }
 
 fn at_work(ids: &BTreeSet<&str>) -> bool {

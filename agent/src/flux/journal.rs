@@ -2,18 +2,21 @@
 //!
 //! One file per run, JSON lines: first how the network was made, then each pod as it is made, gets its result, and is
 //! gone. A line is one write, so a killed run leaves whole lines (a torn last one is ignored). A running run
-//! holds a lock on its file; the kernel drops it with the process.
+//! holds a lock on its file. The kernel drops it with the process, or, when the run is killed while it starts plugins, with the
+//! last of those that have not executed their program yet: they are copies of the run until then.
 
 use super::error::FluxError;
 use super::network::Means;
 use super::sandbox::Sandbox;
+use super::stop::Stop;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Where journals are.
 pub const DIR: &str = "/run/slowpod-flux";
@@ -21,6 +24,10 @@ pub const DIR: &str = "/run/slowpod-flux";
 const ENDING: &str = "jsonl";
 /// Largest journal that is read: 100,000 pods with results of 2 KiB each.
 const BYTES_MAX: u64 = 256 << 20;
+/// Longest wait for the lock of a run that is dead, or of another cleaning.
+const HANDOVER: Duration = Duration::from_secs(30);
+/// How often it is tried.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A line of a journal.
 #[derive(Debug, Serialize, Deserialize)]
@@ -41,6 +48,19 @@ pub struct Header {
     pub means: Means,
     /// Whether the loopback chain was run too.
     pub loopback: bool,
+    /// The run's process.
+    pub pid: u32,
+}
+
+/// A journal that was asked for.
+#[derive(Debug)]
+pub enum Claim {
+    /// Nobody else works with it as long as the file is open.
+    Ours(File),
+    /// Its run goes on.
+    GoesOn,
+    /// Its run, or another cleaning, has ended and removed it.
+    Gone,
 }
 
 /// The journal of a run that is going on.
@@ -69,8 +89,7 @@ impl Journal {
             |error: &io::Error| FluxError::during(&format!("keeping notes in {}", dir.display()), error);
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| during(&error))?;
         let path = dir.join(run).with_added_extension(ENDING);
-        let opened = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path);
-        let file = match opened {
+        let file = match create(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 return Err(FluxError::Config(format!(
@@ -82,8 +101,7 @@ impl Journal {
             Err(error) => return Err(during(&error)),
         };
         let journal = Journal { file, path };
-        let begun = journal.file.try_lock().map_err(io::Error::from);
-        begun.and_then(|()| journal.note(&Line::Run(header.clone()))).map_err(|error| {
+        journal.note(&Line::Run(header.clone())).map_err(|error| {
             let _ = std::fs::remove_file(&journal.path);
             during(&error)
         })?;
@@ -167,17 +185,52 @@ pub fn list(dir: &Path) -> Result<Vec<(String, PathBuf)>, FluxError> {
     Ok(named)
 }
 
-/// Opens a journal to clean up after it, and keeps others from doing the same. `None` while its run goes on.
+/// A new file that is locked and has its name.
+fn create(path: &Path) -> io::Result<File> {
+    loop {
+        let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)?;
+        file.lock()?;
+        // A cleaning that came before the lock has taken it for the file of a killed run, and removed it.
+        if file.metadata()?.nlink() > 0 {
+            return Ok(file);
+        }
+    }
+}
+
+/// Opens a journal to clean up after it, and keeps others from doing the same. The lock of a run that is dead is waited
+/// for.
 ///
 /// # Errors
 /// When it cannot be opened.
-pub fn claim(path: &Path) -> io::Result<Option<File>> {
-    let file = OpenOptions::new().read(true).open(path)?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(error),
+pub fn claim(path: &Path, stop: &Stop) -> io::Result<Claim> {
+    let deadline = Instant::now() + HANDOVER;
+    loop {
+        let file = match OpenOptions::new().read(true).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Claim::Gone),
+            opened => opened?,
+        };
+        match file.try_lock() {
+            Ok(()) if file.metadata()?.nlink() == 0 => return Ok(Claim::Gone),
+            Ok(()) => return Ok(Claim::Ours(file)),
+            Err(TryLockError::WouldBlock) => {
+                if run_lives(&file) || Instant::now() >= deadline || !stop.sleep(LOOK) {
+                    return Ok(Claim::GoesOn);
+                }
+            }
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
     }
+}
+
+/// Whether the process that writes a journal is there. One that has not said yet who it is has just begun.
+fn run_lives(file: &File) -> bool {
+    let mut line = Vec::new();
+    let read = BufReader::new(file.take(BYTES_MAX)).read_until(b'\n', &mut line);
+    let Ok(Line::Run(header)) = read.and_then(|_| Ok(serde_json::from_slice(&line)?)) else { return true };
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", header.pid)).unwrap_or_default();
+    // The state follows the name, which is in parentheses and may hold some (proc_pid_stat(5)).
+    let state = stat.rsplit_once(") ").map(|(_, rest)| rest.as_bytes()[0]);
+    state.is_some_and(|state| !b"ZX".contains(&state))
 }
 
 /// What a journal says is left; `None` when the run was killed before it wrote a line, and so before it made anything.
@@ -228,7 +281,14 @@ mod tests {
             capability_args: serde_json::Map::new(),
             timeout: Duration::from_secs(1),
         };
-        Header { conflist: json!({ "name": "n" }), means, loopback: true }
+        Header { conflist: json!({ "name": "n" }), means, loopback: true, pid: std::process::id() }
+    }
+
+    fn claimed(path: &Path) -> File {
+        match claim(path, &Stop::default()).unwrap() {
+            Claim::Ours(file) => file,
+            other => panic!("{other:?}"),
+        }
     }
 
     fn pod(number: usize) -> Sandbox {
@@ -248,10 +308,10 @@ mod tests {
         let mode = std::fs::metadata(journal.path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let path = journal.path().to_owned();
-        assert!(claim(&path).unwrap().is_none(), "the run goes on");
+        assert!(matches!(claim(&path, &Stop::default()).unwrap(), Claim::GoesOn));
         drop(journal);
         assert_eq!(list(&dir).unwrap(), [("r".to_owned(), path.clone())]);
-        let mut file = claim(&path).unwrap().unwrap();
+        let mut file = claimed(&path);
         let (read_header, mut left) = read(&mut file).unwrap().unwrap();
         left.sort_by(|one, other| one.pod.name.cmp(&other.pod.name));
         assert_eq!(read_header, header());
@@ -260,6 +320,41 @@ mod tests {
         remove(&path).unwrap();
         assert!(!dir.exists());
         assert!(list(&dir).unwrap().is_empty());
+    }
+
+    /// A process that has ended, and a journal of its.
+    fn of_dead_run(dir: &Path) -> Journal {
+        let mut process = std::process::Command::new("true").spawn().unwrap();
+        process.wait().unwrap();
+        Journal::begin(dir, "r", &Header { pid: process.id(), ..header() }).unwrap()
+    }
+
+    #[test]
+    fn who_is_about_to_execute_a_plugin_holds_the_lock_of_a_killed_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = of_dead_run(dir.path());
+        let path = journal.path().to_owned();
+        std::thread::scope(|scope| {
+            let claiming = scope.spawn(|| claimed(&path));
+            std::thread::sleep(4 * LOOK);
+            assert!(!claiming.is_finished());
+            drop(journal);
+            claiming.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn what_somebody_else_has_cleaned_meanwhile_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = of_dead_run(dir.path());
+        let path = journal.path().to_owned();
+        std::thread::scope(|scope| {
+            let claiming = scope.spawn(|| claim(&path, &Stop::default()).unwrap());
+            std::thread::sleep(4 * LOOK);
+            journal.end().unwrap();
+            assert!(matches!(claiming.join().unwrap(), Claim::Gone));
+        });
+        assert!(matches!(claim(&path, &Stop::default()).unwrap(), Claim::Gone));
     }
 
     #[test]
@@ -277,12 +372,12 @@ mod tests {
         for text in ["garbage\n", "{\"gone\":{\"container_id\":\"a\"}}\n"] {
             let path = dir.path().join("a.jsonl");
             std::fs::write(&path, text).unwrap();
-            assert!(read(&mut claim(&path).unwrap().unwrap()).is_err(), "{text:?}");
+            assert!(read(&mut claimed(&path)).is_err(), "{text:?}");
         }
         for text in ["", "{\"run\":{\"confl"] {
             let path = dir.path().join("b.jsonl");
             std::fs::write(&path, text).unwrap();
-            assert_eq!(read(&mut claim(&path).unwrap().unwrap()), Ok(None), "{text:?}");
+            assert_eq!(read(&mut claimed(&path)), Ok(None), "{text:?}");
         }
     }
 }

@@ -28,6 +28,7 @@ use journal::{Header, Journal};
 use network::{Means, Network};
 use pod::{Pod, Site, lock};
 use report::{Asked, Pods, Report, Traffic};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -124,6 +125,7 @@ impl Flux {
             conflist: self.network.list().to_value(),
             means: self.options.means.clone(),
             loopback: self.options.loopback,
+            pid: std::process::id(),
         };
         let journal = Journal::begin(&self.options.journal_dir, &self.options.run, &header)?;
         let left = Mutex::new(Vec::new());
@@ -157,7 +159,7 @@ impl Flux {
                 break;
             }
             if round == 0 && options.traffic {
-                traffic = Some(look_at_traffic(&live));
+                traffic = Some(look_at_traffic(&live, site.stop));
             }
             site.stop.sleep(options.hold);
         }
@@ -223,11 +225,16 @@ fn phase(site: &Site<'_>, live: Vec<Pod>, arrivals: std::ops::Range<usize>) -> R
 }
 
 /// Measures between the first two pods that have an address.
-fn look_at_traffic(live: &[Pod]) -> Result<Traffic, String> {
+fn look_at_traffic(live: &[Pod], stop: &Stop) -> Result<Traffic, String> {
     let mut ends = live.iter().filter_map(|pod| Some((pod, pod.addresses.first()?.parse().ok()?)));
     let (Some((server, address)), Some((client, _))) = (ends.next(), ends.next()) else {
         return Err("it takes two pods with addresses".into());
     };
-    traffic::between(&client.sandbox, &server.sandbox, address)
-        .map_err(|error| format!("{} cannot talk to {}: {error}", client.sandbox.name, server.sandbox.name))
+    traffic::between(&client.sandbox, &server.sandbox, address, stop).map_err(|error| {
+        let (client, server) = (&client.sandbox.name, &server.sandbox.name);
+        match error.kind() {
+            io::ErrorKind::Interrupted => "cut short by the user".into(),
+            _ => format!("{client} cannot talk to {server}: {error}"),
+        }
+    })
 }

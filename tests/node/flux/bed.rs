@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Debian's plugins.
@@ -123,7 +123,9 @@ impl Bed {
     /// What the slow plugin has written down.
     pub(super) fn log(&self) -> Vec<Truth> {
         let text = fs::read_to_string(self.path("log")).unwrap_or_default();
-        text.lines().map(|line| Truth::new(serde_json::from_str(line).unwrap())).collect()
+        // A line without its end is being written.
+        let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        lines.map(|line| Truth::new(serde_json::from_str(line).unwrap())).collect()
     }
 
     /// Addresses that host-local has given away.
@@ -172,13 +174,15 @@ impl Drop for Bed {
 /// A run of flux that goes on. Dropping it kills it.
 pub(super) struct Started {
     child: Option<std::process::Child>,
+    /// Its standard error, once it was listened to: kept open, as it may say more.
+    stderr: Option<BufReader<ChildStderr>>,
 }
 
 impl Started {
     /// Starts a run.
     pub(super) fn of(flux: &mut Command) -> Started {
         die_with_test(flux).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Started { child: Some(flux.spawn().unwrap()) }
+        Started { child: Some(flux.spawn().unwrap()), stderr: None }
     }
 
     /// Sends it a signal.
@@ -190,8 +194,9 @@ impl Started {
 
     /// Waits for the first line it says on standard error.
     pub(super) fn first_words(&mut self) -> String {
+        let stderr = BufReader::new(self.child.as_mut().unwrap().stderr.take().unwrap());
         let mut line = String::new();
-        BufReader::new(self.child.as_mut().unwrap().stderr.take().unwrap()).read_line(&mut line).unwrap();
+        self.stderr.insert(stderr).read_line(&mut line).unwrap();
         line
     }
 

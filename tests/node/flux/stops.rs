@@ -1,22 +1,25 @@
 //! Runs that are interrupted at each stage, or killed and cleaned up after.
 
-use super::bed::{Bed, wait_until};
+use super::bed::{Bed, Started, wait_until};
+use super::contended::waiting_for;
+use harness::netns::PrivateNet;
 use serde_json::json;
-use std::fs;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[test]
 fn an_interrupt_half_way_takes_away_what_is_there() {
     let bed = Bed::new("half");
     let list = bed.slow(json!([{ "do": "sleep", "ms": 100 }]));
-    let running = bed.start(&list, &["--pods", "200", "--concurrency", "4"]);
+    let running = bed.start(&list, &["--pods", "2000", "--concurrency", "4"]);
     wait_until("six pods", || bed.log().len() >= 6);
     running.signal(libc::SIGINT);
     let report = running.finish().good();
     assert_eq!(report.at("/interrupted"), true);
     let (begun, deleted) = (report.number("/pods/begun"), report.number("/pods/deleted"));
-    assert!((6..200).contains(&begun) && begun == deleted, "{report}");
+    assert!((6..2000).contains(&begun) && begun == deleted, "{report}");
     bed.assert_nothing_left();
 }
 
@@ -51,11 +54,11 @@ fn an_interrupt_while_a_control_address_is_mute_is_no_failure_of_the_network() {
 fn a_second_interrupt_does_not_wait_and_leaves_the_rest_to_clean() {
     let bed = Bed::new("giveup");
     let list = bed.slow(json!([{ "do": "sleep", "ms": 1 }, { "do": "hang" }]));
-    let running = bed.start(&list, &["--pods", "2", "--timeout", "10m"]);
+    let mut running = bed.start(&list, &["--pods", "2", "--timeout", "10m"]);
     wait_until("two plugins that hang", || bed.log().len() == 2);
     running.signal(libc::SIGINT);
     // Both signals at once would be one.
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert!(running.first_words().starts_with("taking all pods away"));
     running.signal(libc::SIGINT);
     let outcome = running.finish();
     assert_eq!(outcome.code, Some(1));
@@ -101,11 +104,21 @@ fn a_run_killed_amid_arrivals_is_cleaned_too() {
     bed.assert_nothing_left();
 }
 
-/// The slow plugin, which takes its time for these commands.
-fn slow_on(bed: &Bed, commands: &[&str]) -> PathBuf {
-    let phase = json!({ "do": "sleep", "ms": 200 });
-    let plugin = json!({ "type": "slow-cni", "log": bed.path("log"), "on": commands, "slow": [phase] });
-    bed.conflist(&json!({ "cniVersion": "1.0.0", "name": "bed", "plugins": [plugin] }))
+/// What holds up the slow plugin in each of these commands, until it is dropped.
+struct Gate(File);
+
+impl Gate {
+    fn shut(bed: &Bed) -> Gate {
+        let file = File::create(bed.path("gate")).unwrap();
+        file.lock().unwrap();
+        Gate(file)
+    }
+
+    fn conflist(&self, bed: &Bed, commands: &[&str]) -> PathBuf {
+        let phase = json!({ "do": "lock", "path": bed.path("gate"), "ms": 0 });
+        let plugin = json!({ "type": "slow-cni", "log": bed.path("log"), "on": commands, "slow": [phase] });
+        bed.conflist(&json!({ "cniVersion": "1.0.0", "name": "bed", "plugins": [plugin] }))
+    }
 }
 
 /// Stages of a run: what it is called, its options, and the command that is on its way then; without one, pods are there.
@@ -117,39 +130,109 @@ const STAGES: [(&str, &[&str], Option<&str>); 5] = [
     ("departures", &["--pods", "12", "--concurrency", "2"], Some("DEL")),
 ];
 
+/// A run that is at this stage, and stays there as long as the gate is shut.
+fn at_stage(bed: &Bed, (_, options, command): (&str, &[&str], Option<&str>)) -> (Started, Gate) {
+    let gate = Gate::shut(bed);
+    let running = bed.start(&gate.conflist(bed, command.as_slice()), options);
+    match command {
+        Some(_) => wait_until("the command", || waiting_for(&gate.0) > 0),
+        None => wait_until("two pods", || bed.mounts().len() >= 2),
+    }
+    (running, gate)
+}
+
 /// Between arrivals, while pods are held or checked, and while they depart.
 #[test]
 fn an_interrupt_at_any_other_stage_leaves_nothing_either() {
-    for (stage, options, command) in STAGES {
-        let bed = Bed::new(stage);
-        let running = bed.start(&slow_on(&bed, command.as_slice()), options);
-        match command {
-            Some(_) => wait_until("the command", || !bed.log().is_empty()),
-            None => wait_until("two pods", || bed.mounts().len() >= 2),
-        }
+    for stage in STAGES {
+        let bed = Bed::new(stage.0);
+        let (mut running, gate) = at_stage(&bed, stage);
         running.signal(libc::SIGINT);
+        assert!(running.first_words().starts_with("taking all pods away"), "{stage:?}");
+        drop(gate);
         let report = running.finish().good();
-        assert_eq!(report.at("/interrupted"), true, "{stage}: {report}");
-        assert_eq!(report.number("/pods/begun"), report.number("/pods/deleted"), "{stage}: {report}");
+        assert_eq!(report.at("/interrupted"), true, "{stage:?}: {report}");
+        assert_eq!(report.number("/pods/begun"), report.number("/pods/deleted"), "{stage:?}: {report}");
         bed.assert_nothing_left();
     }
 }
 
 #[test]
 fn what_a_run_killed_at_any_stage_leaves_is_cleaned() {
-    for (stage, options, command) in STAGES {
-        let bed = Bed::new(&format!("{stage}-k"));
-        let running = bed.start(&slow_on(&bed, command.as_slice()), options);
-        match command {
-            Some(_) => wait_until("the command", || !bed.log().is_empty()),
-            None => wait_until("two pods", || bed.mounts().len() >= 2),
-        }
+    for stage in STAGES {
+        let bed = Bed::new(&format!("{}-k", stage.0));
+        let (running, gate) = at_stage(&bed, stage);
         running.signal(libc::SIGKILL);
-        assert_eq!(running.finish().code, None, "{stage}");
+        assert_eq!(running.finish().code, None, "{stage:?}");
+        drop(gate);
         let cleaned = bed.clean(&[]);
-        assert_eq!(cleaned.code, Some(0), "{stage}: {}", cleaned.stderr);
+        assert_eq!(cleaned.code, Some(0), "{stage:?}: {}", cleaned.stderr);
         bed.assert_nothing_left();
     }
+}
+
+/// Whether a connection is established in the network of one of the run's pods (`TCP_ESTABLISHED`, proc_pid_net(5)).
+fn somebody_talks(bed: &Bed) -> bool {
+    bed.mounts().iter().filter_map(|pod| PrivateNet::open(Path::new(pod)).ok()).any(|pod| {
+        let table = pod.inside(|| fs::read_to_string("/proc/thread-self/net/tcp").unwrap());
+        table.lines().any(|line| line.split_whitespace().nth(3) == Some("01"))
+    })
+}
+
+/// The run stands still from when its pods are seen to talk until it has its signal.
+#[test]
+fn an_interrupt_and_a_kill_during_the_traffic_check_leave_nothing() {
+    for (name, signal) in [("talk", libc::SIGINT), ("talk-k", libc::SIGKILL)] {
+        let bed = Bed::new(name);
+        let running = bed.start(&bed.bridge(), &["--pods", "2", "--traffic", "--hold", "10m"]);
+        wait_until("traffic", || {
+            running.signal(libc::SIGSTOP);
+            let talks = somebody_talks(&bed);
+            if !talks {
+                running.signal(libc::SIGCONT);
+            }
+            talks
+        });
+        running.signal(signal);
+        running.signal(libc::SIGCONT);
+        let outcome = running.finish();
+        if signal == libc::SIGKILL {
+            assert_eq!(outcome.code, None);
+            let cleaned = bed.clean(&[]);
+            let said = format!("run {}: 2 pods taken away\n", bed.run);
+            assert_eq!((cleaned.code, cleaned.stdout), (Some(0), said), "{}", cleaned.stderr);
+        } else {
+            let report = outcome.good();
+            assert_eq!(report.at("/interrupted"), true, "{report}");
+            // On a machine that stood still too the check's second may be over.
+            let is_whole = report.at("/traffic").is_object();
+            assert!(is_whole || report.text("/traffic_failure") == "cut short by the user", "{report}");
+            assert_eq!(report.number("/pods/deleted"), 2, "{report}");
+        }
+        bed.assert_nothing_left();
+    }
+}
+
+/// A kill between the making of a namespace's file and its binding: the pod is in the notes, and its file is none of a namespace.
+/// Debian's plugins refuse such a path.
+#[test]
+fn a_pod_whose_namespace_was_never_bound_is_cleaned() {
+    let bed = Bed::new("unbound");
+    let running = bed.start(&bed.bridge(), &["--pods", "1", "--hold", "10m"]);
+    wait_until("a lease", || bed.leases().len() == 1);
+    running.signal(libc::SIGKILL);
+    running.finish();
+    let notes = fs::read_dir(bed.path("notes")).unwrap().next().unwrap().unwrap().path();
+    let (name, container_id) = (format!("flux-{}-1", bed.run), "1".repeat(64));
+    let netns = Path::new("/run/netns").join(&name);
+    let made = json!({ "made": { "name": name, "uid": "u", "container_id": container_id, "netns": netns } });
+    let mut journal = OpenOptions::new().append(true).open(notes).unwrap();
+    journal.write_all(format!("{made}\n").as_bytes()).unwrap();
+    File::create_new(netns).unwrap();
+    let cleaned = bed.clean(&[]);
+    let said = format!("run {}: 2 pods taken away\n", bed.run);
+    assert_eq!((cleaned.code, cleaned.stdout), (Some(0), said), "{}", cleaned.stderr);
+    bed.assert_nothing_left();
 }
 
 /// While the plugins are asked which versions they speak there is no pod, and none is begun.
