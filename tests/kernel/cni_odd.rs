@@ -6,14 +6,19 @@ use harness::agent::Agent;
 use harness::netns::die_with_test;
 use harness::truth::Truth;
 use serde_json::{Value, json};
+use slowpod::client;
 use std::ffi::{OsStr, OsString};
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// Longest wait for metrics, which are renewed every second.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A runtime in miniature: a folder with one plugin, which does what `DO` says.
 pub(crate) struct Runtime {
@@ -54,6 +59,22 @@ impl Runtime {
         plugin.env("CNI_IFNAME", "eth0").env("CNI_ARGS", args).env("DO", work);
         plugin.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         die_with_test(&mut plugin).spawn().unwrap()
+    }
+
+    /// A call for no pod, from start to end, with the variables that runtimes leave empty then: the plugin's pid, and what it
+    /// said.
+    fn podless(&self, command: &str, program: &Path, work: &str) -> (u32, Vec<u8>) {
+        let mut plugin = Command::new(program);
+        plugin.env_clear().env("CNI_COMMAND", command).env("DO", work).env("CNI_PATH", self.folder.path());
+        for variable in ["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_ARGS"] {
+            plugin.env(variable, "");
+        }
+        let config = self.folder.path().join("config");
+        std::fs::write(&config, r#"{ "cniVersion": "1.0.0", "name": "odd", "type": "bridge" }"#).unwrap();
+        plugin.stdin(File::open(config).unwrap()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let running = die_with_test(&mut plugin).spawn().unwrap();
+        let pid = running.id();
+        (pid, running.wait_with_output().unwrap().stdout)
     }
 
     /// A call from start to end.
@@ -203,4 +224,50 @@ fn a_call_that_runs_as_the_agent_comes_or_goes_is_left_in_peace_and_told() {
     assert!(call.at("/cut_at_start") == true, "{call}");
     assert!(call.number("/wall_ns") > 0, "{call}");
     assert_eq!(runtime.attempts(&answer, "early").unwrap().text("/attempts/0/state"), "failed");
+}
+
+/// Whether a plugin is ready (STATUS), which versions it speaks, and that it is to drop what no pod has any more (GC).
+#[test]
+fn commands_for_no_pod_are_calls_of_none() {
+    let runtime = Runtime::new();
+    let agent = agent!();
+    let own = runtime.folder.path().join("plugin");
+    let asked = [("GC", 0), ("STATUS", 50), ("VERSION", 0)]
+        .map(|(command, code)| (command, code, runtime.podless(command, &own, &format!("exit {code}")).0));
+    // Debian's plugin is older than the command, and says so in its own words.
+    let (refused, said) = runtime.podless("STATUS", Path::new("/usr/lib/cni/bridge"), "");
+    let said: Value = serde_json::from_slice(&said).unwrap();
+
+    let of = |answer: &Truth, pid: u32| -> Option<Truth> {
+        let mut calls = answer.list("/calls").into_iter();
+        calls.find(|call| call.number("/pid") == u64::from(pid) && call.text("/state") == "ended")
+    };
+    let answer =
+        agent.view_when("/api/v1/cni?seconds=300&limit=20000", |answer| of(answer, refused).is_some());
+    for (command, code, pid) in asked {
+        let call = of(&answer, pid).unwrap_or_else(|| panic!("{command} is missing: {answer}"));
+        assert_eq!((call.text("/command"), call.text("/plugin")), (command, "plugin"), "{call}");
+        assert_eq!(call.number("/exit/code"), code, "{call}");
+        assert_eq!((call.text("/container_id"), call.at("/pod")), ("", &Value::Null), "{call}");
+        assert!(call.at("/identity").get("pod_uid").is_none(), "{call}");
+        assert!(call.number("/wall_ns") > 0, "{call}");
+    }
+    let call = of(&answer, refused).unwrap();
+    assert_eq!((call.text("/command"), call.text("/plugin")), ("STATUS", "bridge"), "{call}");
+    assert_eq!(call.number("/exit/code"), 1, "{call}");
+    assert_eq!((call.at("/output/error/code"), call.at("/output/error/msg")), (&said["code"], &said["msg"]));
+    // None is an attempt to make a network, and nobody waits for one.
+    assert!(answer.list("/sandboxes").iter().all(|row| !row.text("/container_id").is_empty()), "{answer}");
+    let series = ["GC", "STATUS", "VERSION"].map(|command| {
+        format!("slowpod_cni_call_duration_seconds_count{{command=\"{command}\",plugin=\"plugin\"}} 1\n")
+    });
+    let begun = Instant::now();
+    loop {
+        let metrics = String::from_utf8(client::get(agent.address(), "/metrics").unwrap()).unwrap();
+        if series.iter().all(|line| metrics.contains(line)) {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{metrics}");
+        std::thread::sleep(PATIENCE / 100);
+    }
 }

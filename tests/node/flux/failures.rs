@@ -1,6 +1,7 @@
 //! Plugins that fail: what is counted, what is tried again, and that nothing is left.
 
 use super::bed::{Bed, Outcome};
+use super::explained::adds;
 use harness::truth::Truth;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -60,6 +61,29 @@ fn a_plugin_that_hangs_is_killed_after_its_time() {
     assert!(begun.elapsed() < Duration::from_secs(30));
     let (kind, code, count, _) = only_failure(&outcome.report());
     assert_eq!((outcome.code, kind.as_str(), code, count), (Some(1), "timed_out", Value::Null, 2));
+    bed.assert_nothing_left();
+}
+
+/// The agent sees it end as it ended, with the children that were killed beside it.
+#[test]
+fn a_plugin_that_is_killed_after_its_time_is_told_as_killed() {
+    let bed = Bed::new("killed");
+    // A child that outlives any patience, and that the plugin waits for.
+    let phase = json!({ "do": "spawn", "program": "sleep", "args": ["600"], "times": 1 });
+    let report = against(&bed, phase, &["--timeout", "500ms", "--no-loopback", "--explain"]).report();
+    assert_eq!(only_failure(&report).0, "timed_out");
+    let calls = adds(&report);
+    assert_eq!(calls.len(), 2, "{report}");
+    for call in &calls {
+        assert_eq!((call.text("/state"), call.text("/exit/signal")), ("ended", "SIGKILL"), "{call}");
+        // The child was killed too; which of the two was gone first is up to the kernel.
+        assert_eq!(call.number("/tree/spawns") + call.number("/outlived_by"), 1, "{call}");
+        assert!(call.number("/wall_ns") >= 500_000_000, "{call}");
+        let sandbox = call.text("/container_id");
+        let sandboxes = report.list("/explained/cni/sandboxes");
+        let its = sandboxes.iter().find(|row| row.text("/container_id") == sandbox).expect("its attempts");
+        assert_eq!(its.text("/attempts/0/state"), "failed", "{its}");
+    }
     bed.assert_nothing_left();
 }
 
