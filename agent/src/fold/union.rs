@@ -28,6 +28,12 @@ impl Union {
         if end_ns <= start_ns {
             return;
         }
+        // Most come after all others.
+        if self.pieces.back().is_none_or(|(_, end)| *end < start_ns) {
+            self.pieces.push_back((start_ns, end_ns));
+            self.bound();
+            return;
+        }
         // Pieces [first, last) touch the new interval and melt into it.
         let first = self.pieces.partition_point(|(_, end)| *end < start_ns);
         let last = self.pieces.partition_point(|(start, _)| *start <= end_ns);
@@ -37,6 +43,10 @@ impl Union {
             end = end.max(piece_end);
         }
         self.pieces.insert(first, (start, end));
+        self.bound();
+    }
+
+    fn bound(&mut self) {
         if self.pieces.len() > PIECES_MAX
             && let Some((start, end)) = self.pieces.pop_front()
         {

@@ -5,7 +5,7 @@
 //! come when it is no more. A program that runs at fixed addresses can then still be read from its file, and one
 //! that was forked and never executed anything is its parent over again.
 
-use crate::decode::{self, Event};
+use crate::decode::Event;
 use slowpod_ebpf::abi::{Task, exec::FLAG_PATH_CUT, spawn::FLAG_THREAD};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -46,17 +46,16 @@ pub struct Lately {
 }
 
 impl Lately {
-    /// Takes in a spawn or exec record.
-    pub fn see(&mut self, record: &[u8]) {
-        let event = decode::event(record);
-        if let Ok((_, Event::Spawn(spawn))) = &event
+    /// Takes in what an event tells, if it is a spawn or an exec.
+    pub fn see(&mut self, event: &Event<'_>) {
+        if let Event::Spawn(spawn) = event
             && spawn.flags & FLAG_THREAD == 0
         {
             let program = self.of(&spawn.spawner).program;
             let since_ns = spawn.header.ktime_ns;
             self.put(&spawn.child, Origin { program, parent: Some(spawn.spawner), since_ns });
         }
-        if let Ok((_, Event::Exec(exec))) = &event {
+        if let Event::Exec(exec) = event {
             let whole = exec.path.starts_with(b"/") && exec.fixed.flags & FLAG_PATH_CUT == 0;
             let (mount_ns, executed_ns) = (exec.fixed.mount_ns, exec.fixed.header.ktime_ns);
             let program = || Arc::new(Program { path: exec.path.to_vec(), mount_ns, executed_ns });
@@ -88,6 +87,7 @@ impl Lately {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decode;
     use slowpod_ebpf::abi::{Header, Kind, exec, spawn};
     use zerocopy::{FromZeros, IntoBytes};
 
@@ -112,6 +112,10 @@ mod tests {
         [record.as_bytes(), path].concat()
     }
 
+    fn see(lately: &mut Lately, record: &[u8]) {
+        lately.see(&decode::event(record).unwrap().1);
+    }
+
     fn path(lately: &Lately, tgid: u32) -> Option<Vec<u8>> {
         lately.of(&task(tgid)).program.map(|program| program.path.clone())
     }
@@ -119,16 +123,16 @@ mod tests {
     #[test]
     fn children_are_their_parents_until_they_execute_something() {
         let mut lately = Lately::default();
-        lately.see(&exec(1, b"/bin/bash", 0));
-        lately.see(&spawn(1, 2, 0));
+        see(&mut lately, &exec(1, b"/bin/bash", 0));
+        see(&mut lately, &spawn(1, 2, 0));
         assert_eq!(lately.of(&task(2)).parent, Some(task(1)));
         assert_eq!(path(&lately, 2).as_deref(), Some(&b"/bin/bash"[..]));
-        lately.see(&exec(2, b"/opt/cni/bin/bridge", 0));
+        see(&mut lately, &exec(2, b"/opt/cni/bin/bridge", 0));
         assert_eq!(
             (lately.of(&task(2)).parent, path(&lately, 2)),
             (None, Some(b"/opt/cni/bin/bridge".to_vec()))
         );
-        lately.see(&spawn(9, 3, 0));
+        see(&mut lately, &spawn(9, 3, 0));
         assert_eq!(
             lately.of(&task(3)),
             Origin { program: None, parent: Some(task(9)), since_ns: 1 },
@@ -140,18 +144,17 @@ mod tests {
     #[test]
     fn paths_that_are_not_whole_are_none_and_threads_are_no_processes() {
         let mut lately = Lately::default();
-        lately.see(&exec(1, b"./relative", 0));
-        lately.see(&exec(2, b"/cut", FLAG_PATH_CUT));
+        see(&mut lately, &exec(1, b"./relative", 0));
+        see(&mut lately, &exec(2, b"/cut", FLAG_PATH_CUT));
         assert_eq!((path(&lately, 1), path(&lately, 2)), (None, None));
-        lately.see(&spawn(1, 3, FLAG_THREAD));
-        lately.see(b"rubbish");
+        see(&mut lately, &spawn(1, 3, FLAG_THREAD));
         assert_eq!(lately.origins.len(), 2);
     }
 
     #[test]
     fn the_oldest_make_room() {
         let mut lately = Lately::default();
-        (0..=PROCESSES_MAX as u32).for_each(|tgid| lately.see(&exec(tgid, b"/a", 0)));
+        (0..=PROCESSES_MAX as u32).for_each(|tgid| see(&mut lately, &exec(tgid, b"/a", 0)));
         assert_eq!((path(&lately, 0), path(&lately, 1)), (None, Some(b"/a".to_vec())));
         assert_eq!((lately.origins.len(), lately.order.len()), (PROCESSES_MAX, PROCESSES_MAX));
     }

@@ -114,19 +114,18 @@ impl Symboliser {
         if !(is(Kind::Spawn) || is(Kind::Exec) || is(Kind::Stack)) {
             return;
         }
-        if !is(Kind::Stack) {
-            self.lately.see(record);
-        }
-        match decode::event(record) {
-            Ok((_, Event::Stack(stack))) => {
+        let Ok((_, event)) = decode::event(record) else { return };
+        self.lately.see(&event);
+        match event {
+            Event::Stack(stack) => {
                 if self.late.len() >= LATE_STACKS {
                     self.late.pop_front();
                 }
                 self.late.push_back(stack.clone());
                 self.ask(stack);
             }
-            Ok((_, Event::Spawn(spawn))) if spawn.user_stack != 0 => self.hurry(spawn.user_stack),
-            Ok(_) | Err(_) => {}
+            Event::Spawn(spawn) if spawn.user_stack != 0 => self.hurry(spawn.user_stack),
+            _ => {}
         }
     }
 
