@@ -10,7 +10,7 @@ use super::{
         BIT_TASK_IN_IOWAIT, File, OFF_FDT_FD, OFF_FDT_MAX_FDS, OFF_FILE_INODE, OFF_FILE_PRIVATE,
         OFF_FILES_FDT, OFF_INODE_MODE, OFF_INODE_SB, OFF_REGS_ARG0, OFF_REGS_ARG1, OFF_REGS_SYSCALL,
         OFF_SB_MAGIC, OFF_SK_FAMILY, OFF_SOCKET_SK, OFF_TASK_FILES, OFF_TASK_IN_IOWAIT, Regs, TaskStruct,
-        current, entry_regs, probe,
+        address, current, entry_regs, probe,
     },
     settings,
     text::user_value,
@@ -52,14 +52,39 @@ extern "C" fn cause_by_call() -> u64 {
     let Some(number) = OFF_REGS_SYSCALL.of(regs) else { return Cause::Other as u64 };
     let in_syscall = number >= 0;
     let call = if in_syscall { settings::call_class(number as u32) } else { Call::Unknown };
-    let (file, detail) = match call {
-        Call::Descriptor => (file_kind(task, first(regs)), 0),
-        Call::Fcntl => fcntl(task, regs),
-        Call::Poll => poll(task, regs),
-        Call::Select => (FileKind::Unknown, first(regs)),
-        _ => (FileKind::Unknown, 0),
+    let detail = match call {
+        Call::Fcntl => second(regs),
+        Call::Poll => second(regs) & 0xffff_ffff,
+        Call::Select => first(regs),
+        _ => 0,
+    };
+    let descriptor = match call {
+        Call::Descriptor => first(regs),
+        Call::Fcntl if !cause::fcntl_waits(detail) => first(regs),
+        // It is the first field of `struct pollfd`.
+        Call::Poll if detail == 1 => user_value::<u32>(first(regs)).map_or(NO_DESCRIPTOR, u64::from),
+        _ => NO_DESCRIPTOR,
+    };
+    // One look for all of them, and so a direct one (`Field::of`): in what threads do most it is a fifth of a switch.
+    let file = match descriptor {
+        NO_DESCRIPTOR => FileKind::Unknown,
+        descriptor => own_file(task, descriptor as u32).and_then(kind_of).unwrap_or(FileKind::Unknown),
     };
     cause::cause(&Blocked { in_iowait: false, in_syscall, call, file, detail }) as u64
+}
+
+/// In the place of a descriptor: there is none.
+const NO_DESCRIPTOR: u64 = u64::MAX;
+
+/// The file behind a descriptor of the running thread.
+#[inline(always)]
+fn own_file(task: *const TaskStruct, fd: u32) -> Option<*const File> {
+    let table = OFF_FILES_FDT.of(OFF_TASK_FILES.of(task)?)?;
+    if fd >= OFF_FDT_MAX_FDS.of(table)? {
+        return None;
+    }
+    let files = address(OFF_FDT_FD.of(table)?) as *const *const File;
+    probe(files.wrapping_add(fd as usize)).filter(|file| !file.is_null())
 }
 
 /// Which [`LongCall`] the running thread is in.
@@ -137,20 +162,9 @@ fn fcntl(task: *const TaskStruct, regs: *const Regs) -> (FileKind, u64) {
     (file, command)
 }
 
-/// For poll on one descriptor, that one; it is the first field of `struct pollfd`.
-#[inline(always)]
-fn poll(task: *const TaskStruct, regs: *const Regs) -> (FileKind, u64) {
-    let descriptors = second(regs) & 0xffff_ffff;
-    let file = match descriptors {
-        1 => user_value::<i32>(first(regs)).map_or(FileKind::Unknown, |fd| file_kind(task, fd as u64)),
-        _ => FileKind::Unknown,
-    };
-    (file, descriptors)
-}
-
 #[inline(always)]
 fn file_kind(task: *const TaskStruct, fd: u64) -> FileKind {
-    open_file_kind(task, fd as u32).unwrap_or(FileKind::Unknown)
+    open_file(task, fd as u32).and_then(kind_of).unwrap_or(FileKind::Unknown)
 }
 
 /// The file behind a descriptor of the thread.
@@ -163,10 +177,9 @@ pub fn open_file(task: *const TaskStruct, fd: u32) -> Option<*const File> {
     probe(OFF_FDT_FD.probe(table)?.wrapping_add(fd as usize)).filter(|file| !file.is_null())
 }
 
-/// What a descriptor of the thread stands for.
+/// What an open file is.
 #[inline(always)]
-fn open_file_kind(task: *const TaskStruct, fd: u32) -> Option<FileKind> {
-    let file = open_file(task, fd)?;
+fn kind_of(file: *const File) -> Option<FileKind> {
     let inode = OFF_FILE_INODE.probe(file)?;
     let mode = u32::from(OFF_INODE_MODE.probe(inode)?);
     if cause::is_socket(mode) {
