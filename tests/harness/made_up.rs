@@ -10,6 +10,7 @@ use std::sync::Arc;
 use zerocopy::IntoBytes;
 
 mod alive;
+mod queues;
 pub use alive::Alive;
 
 /// One millisecond.
@@ -246,6 +247,7 @@ impl MadeUp {
         for _ in 0..2 {
             node.pass(5 * S);
             node.resync(services);
+            node.run_queues();
             node.give(&mut live);
         }
         node.pass(2 * S);

@@ -5,6 +5,7 @@ mod bounds;
 mod paths;
 mod profiles;
 mod refusals;
+mod sched_page;
 mod sockets;
 
 use axum::body::{Body, to_bytes};

@@ -20,7 +20,7 @@ async fn every_path_answers_with_the_common_headers() {
         assert!(got.header("server").starts_with("slowpod/"), "{path}");
         assert!(got.headers.get("access-control-allow-origin").is_none(), "{path}");
         let html = got.header("content-type").starts_with("text/html");
-        assert_eq!(html, ["/", "/debug/pprof/"].contains(&path), "{path}");
+        assert_eq!(html, ["/", "/debug/pprof/", "/sched"].contains(&path), "{path}");
         assert_eq!(html, got.header("content-security-policy").starts_with("default-src 'self'"), "{path}");
     }
 }

@@ -41,7 +41,29 @@ struct Slot {
     counts: Vec<u64>,
 }
 
-fn render(snapshot: &Snapshot, query: &Query) -> Vec<u8> {
+/// Counts by slot of time.
+pub(super) struct Grid {
+    /// Length of a slot.
+    pub(super) slot_ns: u64,
+    /// Counts by length, by number of the slot: its time is `number * slot_ns` and what follows.
+    pub(super) slots: BTreeMap<u64, [u64; BUCKETS]>,
+}
+
+impl Grid {
+    /// Rows up to the longest wait.
+    pub(super) fn rows(&self) -> usize {
+        let last = self.slots.values().filter_map(|counts| counts.iter().rposition(|count| *count > 0)).max();
+        last.map_or(0, |last| last + 1)
+    }
+
+    /// The largest count.
+    pub(super) fn count_max(&self) -> u64 {
+        self.slots.values().flatten().copied().max().unwrap_or(0)
+    }
+}
+
+/// Waits of the node, or of what passes the filters.
+pub(super) fn grid(snapshot: &Snapshot, query: &Query) -> Grid {
     let state = &snapshot.state;
     let heat = &state.sched.heat;
     let filter = Filter::new(state, query);
@@ -58,17 +80,22 @@ fn render(snapshot: &Snapshot, query: &Query) -> Vec<u8> {
             }
         }
     }
+    Grid { slot_ns: heat.slot_ns, slots }
+}
+
+fn render(snapshot: &Snapshot, query: &Query) -> Vec<u8> {
+    let grid = grid(snapshot, query);
     // Rows above the longest wait are left out.
-    let last = slots.values().filter_map(|counts| counts.iter().rposition(|count| *count > 0)).max();
-    let rows = last.map_or(0, |last| last + 1);
+    let rows = grid.rows();
     let heatmap = Heatmap {
-        slot_ns: heat.slot_ns,
+        slot_ns: grid.slot_ns,
         wait_from_ns: (0..rows).map(lower_ns).collect(),
-        count_max: slots.values().flatten().copied().max().unwrap_or(0),
-        slots: slots
+        count_max: grid.count_max(),
+        slots: grid
+            .slots
             .iter()
             .map(|(slot, counts)| Slot {
-                start: Instant::of(state, slot.saturating_mul(heat.slot_ns)),
+                start: Instant::of(&snapshot.state, slot.saturating_mul(grid.slot_ns)),
                 counts: counts[..rows].to_vec(),
             })
             .collect(),

@@ -3,6 +3,7 @@
 
 use super::routes::FIXED;
 use crate::decode::fact::Node;
+use crate::views::html::{escaped, prose};
 use crate::views::{Param, View, query};
 use std::fmt::Write;
 
@@ -23,6 +24,7 @@ pub(super) const ASSETS: &[Asset] = &[
         text: include_str!("page/style.css"),
     },
     Asset { path: "/ui/app.js", content_type: JAVASCRIPT, text: include_str!("page/app.js") },
+    Asset { path: "/ui/sched.js", content_type: JAVASCRIPT, text: include_str!("page/sched.js") },
     Asset { path: "/ui/show.js", content_type: JAVASCRIPT, text: include_str!("page/show.js") },
     Asset { path: "/ui/icon.svg", content_type: "image/svg+xml", text: include_str!("page/icon.svg") },
 ];
@@ -73,44 +75,9 @@ fn parameter(param: &Param) -> String {
     format!("<code title=\"{}\">{}</code>", escaped(param.about), escaped(param.name))
 }
 
-/// Text as it may stand in HTML, also inside double quotes.
-pub(super) fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            other => out.push(other),
-        }
-    }
-    out
-}
-
-/// Text in which backticks set names off, as HTML. Where they do not pair up, all are shown.
-pub(super) fn prose(text: &str) -> String {
-    let pieces: Vec<String> = text.split('`').map(escaped).collect();
-    if pieces.len().is_multiple_of(2) {
-        return escaped(text);
-    }
-    let set_off = |(at, piece): (usize, &String)| match at % 2 {
-        0 => piece.clone(),
-        _ => format!("<code>{piece}</code>"),
-    };
-    pieces.iter().enumerate().map(set_off).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_in_backticks_are_set_off() {
-        assert_eq!(prose("as in `a&b`; `ago`"), "as in <code>a&amp;b</code>; <code>ago</code>");
-        assert_eq!(prose("one ` is text"), "one ` is text");
-    }
 
     #[test]
     fn hostile_names_stay_text() {

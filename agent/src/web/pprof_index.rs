@@ -1,6 +1,6 @@
 //! The page at `/debug/pprof/`: every kind, what it shows and how to ask for it.
 
-use super::page::prose;
+use crate::views::html::prose;
 use crate::views::profiles::params::{FLAMEGRAPH, PPROF};
 use crate::views::profiles::{Kind, PROFILES};
 use crate::views::query::{COMMON, Param};

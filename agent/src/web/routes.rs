@@ -5,7 +5,9 @@ use super::guard::{AllowedHosts, guard, shown_host};
 use super::own_cost::own_cost;
 use super::refusal::Refusal;
 use super::{Site, on_demand, own, page, profiles};
-use crate::views::{JSON, ON_DEMAND, Param, Query, QueryError, View, health, metrics, openapi, query};
+use crate::views::{
+    JSON, ON_DEMAND, Param, Query, QueryError, View, health, metrics, openapi, query, sched_page,
+};
 use axum::Router;
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, RawQuery, State};
@@ -25,6 +27,7 @@ pub const FIXED: &[(&str, &str)] = &[
         profiles::INDEX,
         "Profiles as Go's net/http/pprof gives them, of every process on the node: kinds and examples.",
     ),
+    (sched_page::PAGE.path, sched_page::PAGE.about),
     ("/debug/self", "What the agent costs: its kernel programs, and its memory by part."),
     ("/version", "Version of the agent and of its contract with the kernel side."),
     (openapi::PATH, "All of the API as an OpenAPI document."),
@@ -69,7 +72,7 @@ pub fn router(site: Site) -> Router {
             async |RawQuery(raw): RawQuery| no_parameters(raw).map(|()| body(asset.content_type, asset.text));
         router = router.route(asset.path, get(give));
     }
-    for view in views {
+    for view in views.iter().copied().chain([&sched_page::PAGE]) {
         let give = async |State(shared): State<Arc<Shared>>,
                           method: Method,
                           in_path: Result<RawPathParams, RawPathParamsRejection>,

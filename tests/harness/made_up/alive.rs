@@ -39,6 +39,7 @@ impl MadeUp {
             while !own_stop.load(Ordering::Relaxed) {
                 node.resync(services);
                 node.cni_add();
+                node.run_queues();
                 // Records come when they have happened, not before.
                 while node.now_ns > clock::ktime_ns() && !own_stop.load(Ordering::Relaxed) {
                     std::thread::sleep(Duration::from_millis(5));

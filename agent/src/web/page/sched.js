@@ -1,0 +1,34 @@
+// Asks for the page again: with the fields that are filled in, and, while it shows the present, every few seconds.
+const POLL_MS = 2000;
+const form = document.getElementById("asked");
+const status = document.getElementById("status");
+const isLive = !new URLSearchParams(location.search).has("ago");
+
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  const filled = [...new FormData(form)].filter(([, value]) => value.trim() !== "");
+  location.search = new URLSearchParams(filled.map(([name, value]) => [name, value.trim()]));
+});
+
+function say(kind, text) {
+  status.className = `status ${kind}`;
+  status.textContent = text;
+}
+
+async function refresh() {
+  try {
+    const response = await fetch(location.href);
+    if (!response.ok) throw new Error((await response.json()).error);
+    const page = new DOMParser().parseFromString(await response.text(), "text/html");
+    document.getElementById("answer").replaceWith(page.getElementById("answer"));
+    say("good", "live");
+  } catch (error) {
+    say("bad", error instanceof TypeError ? "the agent does not answer" : error.message);
+  }
+}
+
+// What somebody points at, or has reached with the keyboard, stays where it is.
+const isLookedAt = () => document.querySelector("#answer :hover, #answer :focus") !== null;
+
+if (isLive) setInterval(() => document.hidden || isLookedAt() || refresh(), POLL_MS);
+else say("", "looking back");
