@@ -6,6 +6,7 @@ pub mod go;
 pub mod load;
 pub mod made_up;
 pub mod netns;
+pub mod pod_cgroup;
 pub mod running;
 pub mod scene;
 pub mod serviceproxy;

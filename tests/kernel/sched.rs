@@ -4,11 +4,11 @@
 use crate::exact::{assert_near, path};
 use harness::agent;
 use harness::agent::Agent;
+use harness::pod_cgroup::{Directories, Limited, container_path, hierarchy};
 use harness::running::Running;
 use harness::truth::Truth;
-use slowpod::capture::facts::cgroups::{Layout, Wanted};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -108,42 +108,6 @@ fn cpus_and_processes_count_the_same_waits() {
 const QUIET_UID: &str = "11111111-52c1-4a53-9a0e-1b1f4f0f7c55";
 const NOISY_UID: &str = "22222222-52c1-4a53-9a0e-1b1f4f0f7c55";
 
-/// Directories of cgroups, removed innermost first.
-struct Directories(Vec<PathBuf>);
-
-impl Directories {
-    fn make(mount: &Path, below: &str) -> Directories {
-        let mut made = Directories(Vec::new());
-        let mut directory = mount.to_path_buf();
-        for name in below.split('/') {
-            directory.push(name);
-            if !directory.exists() {
-                fs::create_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
-                made.0.push(directory.clone());
-            }
-        }
-        made
-    }
-
-    fn innermost(&self) -> &Path {
-        self.0.last().expect("at least one")
-    }
-}
-
-impl Drop for Directories {
-    fn drop(&mut self) {
-        for directory in self.0.iter().rev() {
-            if let Err(error) = fs::remove_dir(directory) {
-                eprintln!("left behind {}: {error}", directory.display());
-            }
-        }
-    }
-}
-
-fn container_path(uid: &str) -> String {
-    format!("slowpod-sched-{}/kubepods/burstable/pod{uid}/{}", std::process::id(), "a".repeat(64))
-}
-
 fn owner(agent: &Agent, uid: &str, long_wait_ns: u64) -> Truth {
     let of_pod = path("sched", &format!("scope=pod&pod={uid}"));
     let answer = agent.view_when(&of_pod, |answer| {
@@ -155,11 +119,7 @@ fn owner(agent: &Agent, uid: &str, long_wait_ns: u64) -> Truth {
 /// A pod that shares its CPU with another is held back by that one, by name.
 #[test]
 fn the_noisy_neighbour_is_named() {
-    let pids = Layout::find(Path::new("/"), &Wanted::V1("pids".into()));
-    let (layout, name) = match pids {
-        Ok(layout) => (layout, "pids"),
-        Err(_) => (Layout::find(Path::new("/"), &Wanted::V2).expect("some hierarchy"), "v2"),
-    };
+    let (layout, name) = hierarchy();
     let quiet = Directories::make(&layout.mount, &container_path(QUIET_UID));
     let noisy = Directories::make(&layout.mount, &container_path(NOISY_UID));
     let agent = agent!("--cgroup-hierarchy", name);
@@ -193,44 +153,14 @@ fn the_noisy_neighbour_is_named() {
 /// A pod with a quota of a fifth of a CPU is held back by that, and its throttling is what its cgroup says.
 #[test]
 fn a_quota_is_told_from_a_neighbour() {
-    let cpu_v1 = Layout::find(Path::new("/"), &Wanted::V1("cpu".into()));
-    let Ok(cpu) = cpu_v1 else {
-        let v2 = Layout::find(Path::new("/"), &Wanted::V2).expect("some hierarchy");
-        return check_quota(&[&v2], "v2", |top, directory| {
-            fs::write(top.join("cpu.weight"), "10000").expect("cpu.weight");
-            fs::write(directory.join("cpu.max"), "20000 100000").expect("cpu.max");
-        });
-    };
-    let pids = Layout::find(Path::new("/"), &Wanted::V1("pids".into())).expect("v1 has pids");
-    check_quota(&[&pids, &cpu], "pids", |top, directory| {
-        fs::write(top.join("cpu.shares"), "262144").expect("shares");
-        fs::write(directory.join("cpu.cfs_period_us"), "100000").expect("a period");
-        fs::write(directory.join("cpu.cfs_quota_us"), "20000").expect("a quota");
-    });
-}
-
-/// `layouts`: the hierarchy that tells pods apart, and the one with the quota; or one that does both.
-fn check_quota(layouts: &[&Layout], name: &str, limit: impl Fn(&Path, &Path)) {
     // First, so that it sees all of the cgroup's life.
-    let agent = agent!("--cgroup-hierarchy", name);
-    let directories: Vec<Directories> =
-        layouts.iter().map(|layout| Directories::make(&layout.mount, &container_path(QUIET_UID))).collect();
-    let limited = directories.last().expect("one at least");
-    // Nothing else on the machine is to hold it back.
-    limit(&limited.0[0], limited.innermost());
-    let limited = limited.innermost();
-    let joins: Vec<PathBuf> =
-        directories.iter().map(|directory| directory.innermost().join("cgroup.procs")).collect();
-    let mut shell = spinner(1_000_000, &joins);
+    let agent = agent!("--cgroup-hierarchy", hierarchy().1);
+    let limited = Limited::make(QUIET_UID);
+    let mut shell = spinner(1_000_000, &limited.joins());
     shell.say("go");
     shell.next_line().expect("it spins and says so");
-    let stat = fs::read_to_string(limited.join("cpu.stat")).expect("cpu.stat");
-    let throttled: u64 = stat
-        .lines()
-        .find_map(|line| line.strip_prefix("nr_throttled "))
-        .and_then(|number| number.parse().ok())
-        .expect("nr_throttled");
-    assert!(throttled >= 5, "it was to be throttled: {stat}");
+    let throttled = limited.stat("nr_throttled");
+    assert!(throttled >= 5, "it was to be throttled: {throttled} times");
     let of_pod = path("sched", &format!("scope=pod&pod={QUIET_UID}"));
     let answer = agent.view_when(&of_pod, |answer| {
         answer.list("/owners").first().is_some_and(|row| {

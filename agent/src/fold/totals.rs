@@ -145,10 +145,26 @@ pub struct RunQueueTotals {
     pub node: Waits,
     /// Pods, by (namespace, name).
     pub pods: Table<Waits>,
-    /// How long pods were held back by their own CPU quota, by (namespace, name).
-    pub throttled_ns: Table<u64>,
+    /// How long pods were held back by their own CPU quotas, by (namespace, name).
+    pub throttled: Table<ThrottledTotals>,
     /// Time in which some thread waited for a CPU, by the kernel's pressure accounting.
     pub pressure_ns: u64,
+}
+
+/// Time in which quotas withheld CPUs from a pod.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ThrottledTotals {
+    /// Quotas of its containers, together.
+    pub containers_ns: u64,
+    /// The quota of the pod as a whole.
+    pub pod_ns: u64,
+}
+
+impl ThrottledTotals {
+    /// All of it: a pod's quota and those of its containers withhold the same time.
+    pub fn ns(&self) -> u64 {
+        self.containers_ns.max(self.pod_ns)
+    }
 }
 
 impl CniTotals {

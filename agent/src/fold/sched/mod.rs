@@ -177,7 +177,10 @@ impl State {
             self.sched.throttled(cgroup_id, fact);
         }
         if let Some(labels) = self.pod_labels(cgroup_id) {
-            self.totals.run_queue.throttled_ns.row(&labels.0, &labels.1).grow(fact.throttled_ns);
+            let is_whole = self.cgroups.identity(cgroup_id).container_id().is_none();
+            let row = self.totals.run_queue.throttled.row(&labels.0, &labels.1);
+            let sum = if is_whole { &mut row.pod_ns } else { &mut row.containers_ns };
+            sum.grow(fact.throttled_ns);
         }
     }
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::decode::fact::{Node, Probe, ProbeState};
 use crate::enrich::symbols::SymbolLoss;
-use crate::fold::totals::{DURATION_BOUNDS_S, Totals};
+use crate::fold::totals::{DURATION_BOUNDS_S, ThrottledTotals, Totals};
 use crate::pipeline::{KernelPulse, ProgramCost};
 use slowpod_ebpf::abi::{Tally, split::Cause};
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,7 +25,8 @@ fn full(daemon: &str) -> Pulse {
     totals.run_queue.node.buckets[41] = 5;
     let pod = totals.run_queue.pods.row(&"shop".into(), &"web".into());
     (pod.buckets[0], pod.buckets[40], pod.buckets[41], pod.wait_ns) = (3, 2, 1, 2_500_000);
-    *totals.run_queue.throttled_ns.row(&"shop".into(), &"web".into()) += 40_000_000;
+    *totals.run_queue.throttled.row(&"shop".into(), &"web".into()) =
+        ThrottledTotals { containers_ns: 40_000_000, pod_ns: 30_000_000 };
     let sums = totals.netlink.row(&daemon, &"RTM_NEWROUTE".into());
     (sums.messages, sums.bytes, sums.inside_ns, sums.refused) = (10, 440, 1_000, 1);
     Pulse {

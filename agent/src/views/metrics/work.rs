@@ -144,8 +144,8 @@ pub(super) fn pod_throttled(input: &Input<'_>, rows: &mut Rows) {
     for (namespace, pod, _) in totals.pods.rows() {
         rows.time(&[namespace, pod], 0);
     }
-    for (namespace, pod, throttled_ns) in totals.throttled_ns.rows() {
-        rows.time(&[namespace, pod], *throttled_ns);
+    for (namespace, pod, throttled) in totals.throttled.rows() {
+        rows.time(&[namespace, pod], throttled.ns());
     }
 }
 
