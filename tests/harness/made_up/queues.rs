@@ -40,7 +40,7 @@ impl MadeUp {
             on_cpu_ns: S / 10,
             blocked_ns: S / 2,
             long_blocked_ns: 0,
-            longest_ns: 20 * MS >> 10 << 10,
+            longest_ns: ((20 * MS) >> 10) << 10,
             long_blocks: 0,
             preempted: times,
         };
