@@ -116,16 +116,16 @@ impl Symboliser {
         }
         let Ok((_, event)) = decode::event(record) else { return };
         self.lately.see(&event);
-        match event {
-            Event::Stack(stack) => {
-                if self.late.len() >= LATE_STACKS {
-                    self.late.pop_front();
-                }
-                self.late.push_back(stack.clone());
-                self.ask(stack);
+        if let Event::Stack(stack) = event {
+            if self.late.len() >= LATE_STACKS {
+                self.late.pop_front();
             }
-            Event::Spawn(spawn) if spawn.user_stack != 0 => self.hurry(spawn.user_stack),
-            _ => {}
+            self.late.push_back(stack.clone());
+            self.ask(stack);
+        } else if let Event::Spawn(spawn) = event
+            && spawn.user_stack != 0
+        {
+            self.hurry(spawn.user_stack);
         }
     }
 
