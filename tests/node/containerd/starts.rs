@@ -67,6 +67,9 @@ fn run_container(cri: &Cri, sandbox: &str, config: &SandboxConfig, name: &str, c
 /// The one start of this pod, once the agent has read all up to an instant.
 fn waterfall(agent: &Agent, uid: &str, at_ns: u64) -> Truth {
     let answer = agent.view_at(&format!("/api/v1/pods/{uid}?seconds=600&limit=1000"), at_ns);
+    // What is lost is missing from the start, which must not be taken for the cause.
+    let lost = answer.at("/completeness/lost");
+    assert_eq!(lost.as_object().map(|lost| lost.len()), Some(0), "{}", answer.at("/completeness"));
     let starts = answer.list("/starts");
     assert_eq!(starts.len(), 1, "{answer}");
     starts[0].clone()
