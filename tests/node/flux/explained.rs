@@ -34,15 +34,22 @@ pub(super) fn first(report: &Truth, rule: &str) -> Truth {
 }
 
 /// The same where the machine may be so busy that waiting for a CPU takes more than what the plugin waits for: the plugin's
-/// own account decides, of all its waits for a CPU, as the finding is about whole calls.
+/// own account decides, of all its waits for a CPU, as the finding is about whole calls. What is closer than figures agree
+/// may come in either order.
 pub(super) fn first_by_account(report: &Truth, log: &[Truth], rule: &str) {
-    let blocked_ns: u64 = log.iter().map(|line| line.number("/truth/blocked_ns")).sum();
+    let removing_ns = |line: &Truth| line.at("/truth").get("removing_ns").and_then(Value::as_u64);
+    let blocked_ns: u64 =
+        log.iter().map(|line| line.number("/truth/blocked_ns") + removing_ns(line).unwrap_or(0)).sum();
     let mut queued: BTreeMap<u64, u64> = BTreeMap::new();
     for line in log {
         let in_all_ns = queued.entry(line.number("/pid")).or_default();
         *in_all_ns = line.number("/truth/queued_in_all_ns").max(*in_all_ns);
     }
-    first(report, if blocked_ns > queued.values().sum() { rule } else { "cni_cpu" });
+    let queued_ns: u64 = queued.values().sum();
+    let is_near = blocked_ns.abs_diff(queued_ns) * 100 <= blocked_ns.max(queued_ns) * AGREES_PERCENT;
+    let is_told = report.text("/explained/findings/findings/0/rule") == rule;
+    let by_rule = if is_near { is_told } else { blocked_ns > queued_ns };
+    first(report, if by_rule { rule } else { "cni_cpu" });
 }
 
 /// ADD calls of the slow plugin.

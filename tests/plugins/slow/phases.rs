@@ -127,7 +127,8 @@ fn lock(path: &Path, ms: u64) -> io::Result<Value> {
     Ok(truth)
 }
 
-/// Writes a file of this process's own and syncs it; tells how long the sync took.
+/// Writes a file of this process's own and syncs it; tells how long the sync took, and for how long it was blocked until
+/// the file was gone again.
 fn fsync(dir: &Path, bytes: usize) -> io::Result<Value> {
     let path = dir.join(format!("slow-cni-{}", std::process::id()));
     let mut file = File::create(&path)?;
@@ -140,8 +141,14 @@ fn fsync(dir: &Path, bytes: usize) -> io::Result<Value> {
         }
         timed(|| file.sync_all())
     })();
-    std::fs::remove_file(&path)?;
-    written
+    let removed = timed(|| {
+        std::fs::remove_file(&path)?;
+        drop(file);
+        Ok(())
+    });
+    let mut truth = written?;
+    truth["removing_ns"] = removed?["blocked_ns"].take();
+    Ok(truth)
 }
 
 /// Connects, sends one line and waits for the end of the answer.
