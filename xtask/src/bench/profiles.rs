@@ -10,8 +10,8 @@ use super::programs::{enable_statistics, program_ids, runs};
 use super::workload;
 use crate::sh;
 use anyhow::{Context, bail};
-use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// The limits.
 const MAX_SWITCH_NS: f64 = 200.0;
@@ -20,11 +20,19 @@ const MAX_COMPUTE_RATIO: f64 = 1.01;
 const MAX_FIRST_GRAPH_S: f64 = 1.5;
 const MAX_RENDER_S: f64 = 0.5;
 /// Round trips of one run: about a second.
-const ROUND_TRIPS: u64 = 60_000;
+const ROUND_TRIPS: u64 = 100_000;
+/// Where they are made.
+const PIPE_CPU: u32 = 1;
 /// Turns of the loop that computes: about two seconds.
 const TURNS: u64 = 4_000_000;
 /// Runs with the agent; odd, so that the median is one of them.
 const RUNS: usize = 7;
+/// What is attached in turn with the agent: run-queue latency, and time off the CPU by stack.
+const PEERS: [&str; 2] = ["runqlat", "offcputime"];
+/// Longer than any run, seconds.
+const PEER_S: &str = "100";
+const PEER_READY: Duration = Duration::from_secs(5);
+const PEER_SETTLES: Duration = Duration::from_millis(500);
 /// Longer than any run, so that the client listens to all of it.
 const PROFILE_S: u64 = 8;
 
@@ -80,7 +88,7 @@ fn listened(
     std::thread::scope(|scope| {
         let listening = scope.spawn(|| agent.get(&path));
         // Until the agent has turned to it.
-        std::thread::sleep(std::time::Duration::from_millis(500));
+        std::thread::sleep(Duration::from_millis(500));
         let worked = work_s();
         let (status, _) = listening.join().map_err(|_| anyhow::anyhow!("the client panicked"))??;
         if status != 200 {
@@ -90,11 +98,14 @@ fn listened(
     })
 }
 
-/// Seconds that two processes take to hand a byte to and fro.
+/// Seconds that two processes take to hand a byte to and fro, on one CPU: on several, where the scheduler puts the two
+/// decides, and anything else that runs changes that.
 fn pipe_s(bench: &Bench) -> anyhow::Result<f64> {
     let trips = (ROUND_TRIPS / bench.scale).to_string();
     let perf = sh::on_path("perf").context("no perf here: apt-get install linux-perf")?;
-    let answer = sh::read(Command::new(perf).args(["bench", "-f", "simple", "sched", "pipe", "-l", &trips]))?;
+    let mut pinned = Command::new("taskset");
+    pinned.args(["-c", &PIPE_CPU.to_string()]).arg(perf);
+    let answer = sh::read(pinned.args(["bench", "-f", "simple", "sched", "pipe", "-l", &trips]))?;
     answer.trim().parse().with_context(|| format!("perf bench says {answer:?}"))
 }
 
@@ -122,35 +133,84 @@ fn children_s() -> f64 {
     seconds(usage.ru_utime) + seconds(usage.ru_stime)
 }
 
-/// What all programs take together per switch, while the pair of processes runs.
+/// What kernel programs take per switch, while the pair of processes runs: the agent's, and in turn with them those of
+/// peers that show less.
 fn switches(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
-    const SWITCH: &str = "sched_switch";
-    let agent = Agent::attached(&bench.agent)?;
-    let ids = program_ids(agent.pid())?;
     let statistics = enable_statistics()?;
     let (mut own, mut all) = (Vec::new(), Vec::new());
+    let mut peers = PEERS.map(|peer| (peer, Vec::new()));
     for _ in 0..if bench.scale > 1 { 3 } else { RUNS } {
-        let before = runs(&ids)?;
-        pipe_s(bench)?;
-        let grown = |name: &str, now: (u64, u64)| {
-            let (count, time_ns) = before.get(name).copied().unwrap_or_default();
-            (now.0.saturating_sub(count), now.1.saturating_sub(time_ns))
-        };
-        let after: Vec<(String, (u64, u64))> = runs(&ids)?.into_iter().collect();
-        let grown: Vec<(&str, (u64, u64))> =
-            after.iter().map(|(name, now)| (name.as_str(), grown(name, *now))).collect();
-        let switch = grown.iter().find(|(name, _)| *name == SWITCH).map(|(_, grown)| *grown);
-        let (count, switch_ns) = switch.filter(|(count, _)| *count > 0).context("no switch was counted")?;
-        let all_ns: u64 = grown.iter().map(|(_, (_, time_ns))| time_ns).sum();
-        own.push(switch_ns as f64 / count as f64);
-        all.push(all_ns as f64 / count as f64);
+        let agent = Agent::attached(&bench.agent)?;
+        let (switch_ns, all_ns) = per_switch(bench, agent.pid())?;
+        agent.stop()?;
+        own.push(switch_ns);
+        all.push(all_ns);
+        for (peer, figures) in &mut peers {
+            let peer = Peer::attached(peer)?;
+            figures.push(per_switch(bench, peer.0.id())?.1);
+        }
     }
     drop(statistics);
-    agent.stop()?;
-    Ok(vec![
-        Figure::new("program on sched_switch, ns per switch", Some(MAX_SWITCH_NS), own),
-        Figure::new("all programs, ns per switch", None, all),
-    ])
+    let ratio = |peer: &[f64]| all.iter().zip(peer).map(|(own, peer)| own / peer).collect();
+    let mut figures = Vec::new();
+    for (peer, per_switch) in peers {
+        figures.push(Figure::new(format!("all programs / those of {peer}"), None, ratio(&per_switch)));
+        figures.push(Figure::new(format!("programs of {peer}, ns per switch"), None, per_switch));
+    }
+    figures.push(Figure::new("program on sched_switch, ns per switch", Some(MAX_SWITCH_NS), own));
+    figures.push(Figure::new("all programs, ns per switch", None, all));
+    Ok(figures)
+}
+
+/// Nanoseconds per switch of a process's program on `sched_switch`, and of all its programs.
+fn per_switch(bench: &Bench, pid: u32) -> anyhow::Result<(f64, f64)> {
+    const SWITCH: &str = "sched_switch";
+    let ids = program_ids(pid)?;
+    let before = runs(&ids)?;
+    pipe_s(bench)?;
+    let (mut switches, mut switch_ns, mut all_ns) = (0, 0, 0);
+    for (name, (count, time_ns)) in runs(&ids)? {
+        let (count_before, before_ns) = before.get(&name).copied().unwrap_or_default();
+        let ns = time_ns.saturating_sub(before_ns);
+        all_ns += ns;
+        if name == SWITCH {
+            (switches, switch_ns) = (count.saturating_sub(count_before), ns);
+        }
+    }
+    if switches == 0 {
+        bail!("no switch was counted");
+    }
+    Ok((switch_ns as f64 / switches as f64, all_ns as f64 / switches as f64))
+}
+
+/// A tool of libbpf-tools that is attached; ended when dropped.
+struct Peer(Child);
+
+impl Peer {
+    fn attached(tool: &str) -> anyhow::Result<Peer> {
+        let program =
+            sh::on_path(tool).with_context(|| format!("no {tool}: apt-get install libbpf-tools"))?;
+        let child = Command::new(program).arg(PEER_S).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let peer = Peer(child);
+        let until = Instant::now() + PEER_READY;
+        while program_ids(peer.0.id())?.is_empty() {
+            if Instant::now() > until {
+                bail!("{tool} has not attached within {} s", PEER_READY.as_secs());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // One program may come before the other.
+        std::thread::sleep(PEER_SETTLES);
+        Ok(peer)
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Seconds from the start of the agent until it has handed over the first flame graph of a second.

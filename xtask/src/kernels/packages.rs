@@ -30,8 +30,18 @@ pub(super) const KERNELS: &[Kernel] = &[
         before: "linux-image-5.10.0-",
         after: "-cloud-amd64",
         needs_newer_qemu: false,
-        // No `bpf_get_current_task_btf` (5.11).
-        without: &["reap", "exec_fail", "clone_enter", "netlink_send", "netlink_error", "sample"],
+        // No `bpf_get_current_task_btf` (5.11), nor the tracepoint `contention_begin` (5.19).
+        without: &[
+            "reap",
+            "exec_fail",
+            "clone_enter",
+            "netlink_send",
+            "netlink_error",
+            "sample",
+            "lock_holder",
+            "mutex_owner",
+            "output",
+        ],
     },
     Kernel {
         name: "6.1",

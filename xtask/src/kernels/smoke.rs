@@ -106,7 +106,8 @@ pub(super) fn judge(kernel: &Kernel, ran: &[Ran]) -> anyhow::Result<()> {
     );
     exact(&json("storm", storm)?, &json("storms", storms)?)?;
     rungs(kernel, NEXT, &json("probes", next_probes)?)?;
-    if !kernel.without.contains(&"netlink_send") {
+    let without_netlink = kernel.without.contains(&"netlink_send");
+    if !without_netlink {
         messages(&json("netlink-storm", netlink)?, &json("netlink", sent)?)?;
         messages(&json("netlink-storm", next_netlink)?, &json("netlink", next_sent)?)
             .with_context(|| format!("by {NEXT}"))?;
@@ -118,9 +119,8 @@ pub(super) fn judge(kernel: &Kernel, ran: &[Ran]) -> anyhow::Result<()> {
     ensure!(number(after)? == number(before)?, "{after} programs are left, {before} were there before");
     let refusal = locked.contains("locked down (mode confidentiality)") && locked.ends_with("code 4");
     ensure!(refusal, "locked down, it should say so and end with 4: {locked}");
-    println!(
-        "kernel {release}: {SPAWNS} spawns and {MESSAGES} netlink messages seen exactly, nothing left behind"
-    );
+    let netlink = if without_netlink { String::new() } else { format!(" and {MESSAGES} netlink messages") };
+    println!("kernel {release}: {SPAWNS} spawns{netlink} seen exactly, nothing left behind");
     Ok(())
 }
 
