@@ -1,9 +1,11 @@
 //! Runs that go well, against witnesses: host-local's leases, the mount table, the slow plugin's log, a listener.
 
 use super::bed::{Bed, GATEWAY, wait_until};
+use super::contended::waiting_for;
 use harness::truth::Truth;
 use serde_json::json;
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
@@ -122,13 +124,19 @@ fn the_slow_plugin_s_own_clock_agrees_with_the_time_of_add() {
     let bed = Bed::new("clock");
     let phases = json!([{ "do": "lock", "path": bed.path("lock"), "ms": 30 }, { "do": "burn", "ms": 10 },
         { "do": "fsync", "path": bed.path(""), "bytes": 100_000 }, { "do": "spawn", "program": "true", "times": 3 }]);
-    let report = bed.run(&bed.slow(phases), &["--pods", "4", "--concurrency", "4"]).good();
+    // Kept from all of them until all wait, however far apart they were started.
+    let lock = File::create(bed.path("lock")).unwrap();
+    lock.lock().unwrap();
+    let running = bed.start(&bed.slow(phases), &["--pods", "4", "--concurrency", "4"]);
+    wait_until("all in the queue", || waiting_for(&lock) == 4);
+    drop(lock);
+    let report = running.finish().good();
     let log = bed.log();
     assert_eq!(log.len(), 16);
     let held: Vec<&Truth> = log.iter().filter(|line| line.text("/do") == "lock").collect();
     // Four pods share a lock that each keeps for 30 ms: the last has waited for three others.
     let longest_ns = held.iter().map(|line| line.number("/truth/waited_ns")).max().unwrap();
-    assert!(longest_ns >= 60_000_000, "a convoy: {longest_ns}");
+    assert!(longest_ns >= 90_000_000, "a convoy: {longest_ns}");
     let containers: BTreeSet<&str> = log.iter().map(|line| line.text("/container_id")).collect();
     let own_ns = containers.iter().map(|container| {
         let of = log.iter().filter(|line| line.text("/container_id") == *container);
