@@ -37,7 +37,9 @@ async fn the_map_is_what_the_json_says() {
     let router = router();
     // The node has twice the waits of the one process; somebody else has none.
     let mut all = Vec::new();
-    for filter in ["seconds=60", "seconds=60&pid=4242", "seconds=60&comm=nobody", "ago=8s&seconds=3"] {
+    for filter in
+        ["seconds=60", "seconds=60&pid=4242", "seconds=60&comm=nobody", "ago=8s&seconds=3", "cpu=0", "cpu=1"]
+    {
         let page = page(&router, filter).await.body;
         let json = send(&router, ask(&format!("/api/v1/sched/heatmap?{filter}"))).await.json();
         let slots = json["slots"].as_array().unwrap();
@@ -52,7 +54,7 @@ async fn the_map_is_what_the_json_says() {
         assert_eq!(page.matches("class=\"p99\"").count(), usize::from(!counts.is_empty()), "{filter}");
         all.push(waits(&page));
     }
-    assert_eq!(all, [2 * 864, 864, 0, 864]);
+    assert_eq!(all, [2 * 864, 864, 0, 864, 2 * 864, 0]);
 }
 
 #[tokio::test]
@@ -78,7 +80,7 @@ async fn whoever_waited_is_a_link_to_a_map_of_his() {
     let router = router();
     let got = page(&router, "seconds=60").await.body;
     let pod = "pod=1f0e1c6a-5b1d-4c7e-9a54-1b7f3c2d4e5f";
-    for filter in ["pid=4242", pod] {
+    for filter in ["pid=4242", "cpu=0", pod] {
         assert!(got.contains(&format!("href=\"/sched?seconds=60&amp;{filter}\"")), "{filter}: {got}");
     }
     let of_pod = page(&router, &format!("seconds=60&{pod}")).await.body;
@@ -88,6 +90,13 @@ async fn whoever_waited_is_a_link_to_a_map_of_his() {
         "the field keeps what was asked"
     );
     assert!(of_pod.contains(&format!("/api/v1/sched/heatmap?seconds=60&amp;{pod}")), "{of_pod}");
+    // What a link leads to is answered: what the one view takes the other may not.
+    let of_cpu = page(&router, "seconds=60&cpu=0").await.body;
+    assert!(!of_cpu.contains("pid=4242"), "who waited is not known by CPU");
+    for (at, _) in of_cpu.match_indices("href=\"/api/") {
+        let link = of_cpu[at + 6..].split('"').next().unwrap().replace("&amp;", "&");
+        assert_eq!(send(&router, ask(&link)).await.status, 200, "{link}");
+    }
     let index = send(&router, ask("/")).await.body;
     assert!(index.contains("href=\"/sched\""));
 }

@@ -60,7 +60,7 @@ pub struct Limits {
     pub pods_max: usize,
     /// Rows kept of each table that a profile is made from: samples, spawned children, netlink sends.
     pub profile_rows_max: usize,
-    /// Cells kept of run-queue waits by process over time; 0 = of run queues only the totals.
+    /// Cells kept of run-queue waits by CPU and by process over time; 0 = of run queues only the totals.
     pub sched_cells_max: usize,
     /// Stacks kept. The live state keeps twice as many as the kernel remembers to have sent, so that it never lacks
     /// one that is not sent again.

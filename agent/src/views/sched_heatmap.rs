@@ -2,9 +2,11 @@
 
 use super::describe::Instant;
 use super::filter::Filter;
-use super::{JSON, Query, View, body};
+use super::query::ParamKind;
+use super::{JSON, Param, Query, View, body};
 use crate::fold::Snapshot;
 use crate::fold::grow::Grow;
+use crate::fold::sched::heat::Slots;
 use serde::Serialize;
 use slowpod_ebpf::rules::wait::{BUCKETS, lower_ns};
 use std::collections::BTreeMap;
@@ -13,11 +15,19 @@ use std::collections::BTreeMap;
 pub static VIEW: View = View {
     name: "sched_heatmap",
     path: "/api/v1/sched/heatmap",
-    about: "Waits for a CPU as a heat map: how many, by slot of time and by length; of the node, or of what passes the \
-            filters.",
-    params: &[],
+    about: "Waits for a CPU as a heat map: how many, by slot of time and by length; of the node, of one CPU, or of \
+            what passes the filters.",
+    params: &[CPU],
     content_type: JSON,
     render,
+};
+
+/// Only this CPU.
+pub(super) const CPU: Param = Param {
+    name: "cpu",
+    about: "only this CPU, whoever waited for it; waits are not known by CPU and by process both, so with a filter nothing \
+            is left",
+    kind: ParamKind::Count { min: 0, max: 8_191 },
 };
 
 /// The answer's own fields.
@@ -62,22 +72,22 @@ impl Grid {
     }
 }
 
-/// Waits of the node, or of what passes the filters.
+/// Waits of the node, of a CPU, or of what passes the filters.
 pub(super) fn grid(snapshot: &Snapshot, query: &Query) -> Grid {
     let state = &snapshot.state;
     let heat = &state.sched.heat;
     let filter = Filter::new(state, query);
+    let cpu = query.own_count(CPU.name).and_then(|cpu| u32::try_from(cpu).ok());
+    let cells: Vec<&Slots> = match cpu {
+        None if filter.is_empty() => return Grid { slot_ns: heat.slot_ns, slots: heat.node.clone() },
+        None => heat.rows.iter().filter(|(row, _)| filter.waits(row)).map(|(_, cells)| cells).collect(),
+        Some(cpu) => heat.cpus.get(&cpu).filter(|_| filter.is_empty()).into_iter().collect(),
+    };
     let mut slots: BTreeMap<u64, [u64; BUCKETS]> = BTreeMap::new();
-    if filter.is_empty() {
-        slots.clone_from(&heat.node);
-    } else {
-        for cells in heat.rows.iter().filter(|(row, _)| filter.waits(row)).map(|(_, cells)| cells) {
-            for (slot, cell) in cells {
-                let counts = slots.entry(*slot).or_insert([0; BUCKETS]);
-                for (bucket, count) in cell {
-                    counts[usize::from(*bucket).min(BUCKETS - 1)].grow(*count);
-                }
-            }
+    for (slot, cell) in cells.into_iter().flatten() {
+        let counts = slots.entry(*slot).or_insert([0; BUCKETS]);
+        for (bucket, count) in cell {
+            counts[usize::from(*bucket).min(BUCKETS - 1)].grow(*count);
         }
     }
     Grid { slot_ns: heat.slot_ns, slots }

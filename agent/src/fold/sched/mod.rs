@@ -9,7 +9,7 @@ use super::State;
 use super::grow::Grow;
 use crate::decode::{RunQueue, fact};
 use crate::enrich::ProcId;
-use heat::Heat;
+use heat::{Heat, Of};
 use slowpod_ebpf::abi::queue::{KERNEL_THREADS, NO_CPU, Pushed, PushedCount};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -138,7 +138,7 @@ impl State {
             self.totals.run_queue.node.add(record);
             if self.sched.is_kept {
                 self.sched.cpus.entry(fixed.cpu).or_default().add(record);
-                self.sched.heat.add(None, fixed.header.ktime_ns, &record.buckets);
+                self.sched.heat.add(Of::Cpu(fixed.cpu), fixed.header.ktime_ns, &record.buckets);
             }
             return;
         }
@@ -148,7 +148,7 @@ impl State {
         let row = Row { cgroup_id: self.cgroups.key(fixed.key.cgroup_id), who };
         if self.sched.is_kept {
             self.sched.row(row).add(record);
-            self.sched.heat.add(Some(row), fixed.header.ktime_ns, &record.buckets);
+            self.sched.heat.add(Of::Row(row), fixed.header.ktime_ns, &record.buckets);
         }
         if let Some(labels) = self.pod_labels(row.cgroup_id) {
             self.totals.run_queue.pods.row(&labels.0, &labels.1).add(record);

@@ -6,7 +6,7 @@ mod map;
 use super::completeness::{CompletenessBlock, WindowBlock, completeness, window};
 use super::filter::Filter;
 use super::html::escaped;
-use super::query::SECONDS_DEFAULT_NS;
+use super::query::{COMMON, SECONDS_DEFAULT_NS};
 use super::{Query, View, sched, sched_heatmap};
 use crate::enrich::identity::Identity;
 use crate::findings::human::{count, duration};
@@ -23,7 +23,7 @@ pub static PAGE: View = View {
     name: "sched_page",
     path: "/sched",
     about: "Run-queue latency to look at: a heat map over time, of the node, a pod or a process, and who waited.",
-    params: &[],
+    params: &[sched_heatmap::CPU],
     content_type: "text/html; charset=utf-8",
     render,
 };
@@ -40,8 +40,9 @@ fn render(snapshot: &Snapshot, query: &Query) -> Vec<u8> {
 }
 
 /// Filters by name, with what was asked for.
-fn filters(query: &Query) -> [(&'static str, Option<String>); 6] {
+fn filters(query: &Query) -> [(&'static str, Option<String>); 7] {
     [
+        (sched_heatmap::CPU.name, query.own(sched_heatmap::CPU.name).map(str::to_owned)),
         ("pod", query.pod.clone()),
         ("namespace", query.namespace.clone()),
         ("container", query.container.clone()),
@@ -86,16 +87,24 @@ fn answer(snapshot: &Snapshot, query: &Query) -> String {
     let mut passing: Vec<(&Row, &Waits)> =
         state.sched.rows.iter().filter(|(row, _)| filter.waits(row)).collect();
     passing.sort_by_key(|(row, waits)| (Reverse(waits.wait_ns), **row));
-    let all =
-        if filter.is_empty() { state.sched.node() } else { sum(passing.iter().map(|(_, waits)| *waits)) };
+    let cpu = query.own_count(sched_heatmap::CPU.name).and_then(|cpu| u32::try_from(cpu).ok());
+    let all = match cpu {
+        Some(cpu) => state.sched.cpus.get(&cpu).filter(|_| filter.is_empty()).cloned().unwrap_or_default(),
+        None if filter.is_empty() => state.sched.node(),
+        None => sum(passing.iter().map(|(_, waits)| *waits)),
+    };
     let mut out = missing(&completeness(snapshot));
     let _ = writeln!(out, "<p class=\"quiet\">{}</p>", about(&window, query));
     let _ = writeln!(out, "<p class=\"facts\">{}</p>", facts(&all));
     out.push_str(&map.svg());
     out.push_str(&legend(&map.legend()));
     let rows = query.limit.unwrap_or(ROWS_DEFAULT);
-    out.push_str(&pods(state, &filter, query, rows));
-    out.push_str(&processes(state, &passing, query, rows));
+    out.push_str(&cpus(state, query, rows));
+    // Who waited is not known by CPU.
+    if cpu.is_none() {
+        out.push_str(&pods(state, &filter, query, rows));
+        out.push_str(&processes(state, &passing, query, rows));
+    }
     let json = |view: &View| {
         let url = escaped(&url(view, query, &[]));
         format!("<a class=\"mono\" href=\"{url}\">{url}</a>")
@@ -197,7 +206,8 @@ fn missing(block: &CompletenessBlock) -> String {
 /// Path of a view about the same window, with filters in place of those asked for; without any, with the same.
 fn url(view: &View, query: &Query, filter: &[(&str, &str)]) -> String {
     let window = [("seconds", query.seconds_ns), ("ago", query.ago_ns)];
-    let same = filters(query).into_iter().filter(|_| filter.is_empty());
+    let takes = |name: &str| COMMON.iter().chain(view.params).any(|param| param.name == name);
+    let same = filters(query).into_iter().filter(|(name, _)| filter.is_empty() && takes(name));
     let kept = window.into_iter().map(|(name, ns)| (name, ns.map(span))).chain(same);
     let kept: Vec<(&str, String)> = kept.filter_map(|(name, value)| Some((name, value?))).collect();
     let kept = kept.iter().map(|(name, value)| (*name, value.as_str()));
@@ -248,6 +258,17 @@ fn owner(state: &State, query: &Query, cgroup_id: u64) -> String {
         }
         Identity::Unknown => "unknown".into(),
     }
+}
+
+fn cpus(state: &State, query: &Query, rows: usize) -> String {
+    let mut out = table("CPUs, whoever waited for them", &["CPU"]);
+    for (cpu, waits) in state.sched.cpus.iter().take(rows) {
+        let number = cpu.to_string();
+        let name = link(query, &format!("cpu {cpu}"), Some((sched_heatmap::CPU.name, &number)));
+        let _ = writeln!(out, "<tr><td>{name}</td>{}</tr>", cells(waits));
+    }
+    out.push_str("</tbody></table></div>\n");
+    out
 }
 
 fn pods(state: &State, filter: &Filter<'_>, query: &Query, rows: usize) -> String {
