@@ -87,9 +87,8 @@ impl Journal {
     pub fn begin(dir: &Path, run: &str, header: &Header) -> Result<Journal, FluxError> {
         let during =
             |error: &io::Error| FluxError::during(&format!("keeping notes in {}", dir.display()), error);
-        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| during(&error))?;
         let path = dir.join(run).with_added_extension(ENDING);
-        let file = match create(&path) {
+        let file = match create(dir, &path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 return Err(FluxError::Config(format!(
@@ -186,11 +185,12 @@ pub fn list(dir: &Path) -> Result<Vec<(String, PathBuf)>, FluxError> {
 }
 
 /// A new file that is locked and has its name.
-fn create(path: &Path) -> io::Result<File> {
+fn create(dir: &Path, path: &Path) -> io::Result<File> {
     loop {
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)?;
         file.lock()?;
-        // A cleaning that came before the lock has taken it for the file of a killed run, and removed it.
+        // A cleaning that came before the lock has taken it for the file of a killed run, and removed it with its folder.
         if file.metadata()?.nlink() > 0 {
             return Ok(file);
         }
@@ -229,7 +229,7 @@ fn run_lives(file: &File) -> bool {
     let Ok(Line::Run(header)) = read.and_then(|_| Ok(serde_json::from_slice(&line)?)) else { return true };
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", header.pid)).unwrap_or_default();
     // The state follows the name, which is in parentheses and may hold some (proc_pid_stat(5)).
-    let state = stat.rsplit_once(") ").map(|(_, rest)| rest.as_bytes()[0]);
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.bytes().next());
     state.is_some_and(|state| !b"ZX".contains(&state))
 }
 
