@@ -166,7 +166,7 @@ fn processes_that_end_in_the_middle_of_a_window_stay_in_it() {
     let from_ns = monotonic_ns();
     let queued_before = [0, 1].map(|at: usize| schedstat(queue[at].pid()));
     let (spins, waits, sends) = (spins.go(), waits.go(), sends.go());
-    let (spins_pid, waits_pid, proxy_pid) = (spins.pid(), waits.pid(), proxy.pid());
+    let (spins_pid, waits_pid, sends_pid, proxy_pid) = (spins.pid(), waits.pid(), sends.pid(), proxy.pid());
     let live = {
         let address = agent.address().to_owned();
         let path = format!("/flamegraph/profile?format=folded&seconds=6&hz=199&pid={spins_pid}");
@@ -225,9 +225,11 @@ fn processes_that_end_in_the_middle_of_a_window_stay_in_it() {
     }
     assert_eq!(sum(&folded, "main.(*proxy)"), sum(&folded, ""), "{folded}");
 
-    // Of a child under who spawned it.
-    let folded = of("netlink", "messages", pid(std::process::id()))();
-    assert_eq!(sum(&folded, ";workload netlink-storm;"), sent.number("/messages"), "{folded}");
+    // Of a child under who spawned it, and of one that has lived for some seconds under its own name.
+    let by_child = of("netlink", "messages", pid(std::process::id()))();
+    let by_itself = of("netlink", "messages", pid(sends_pid))();
+    let messages = sum(&by_child, ";workload netlink-storm;") + sum(&by_itself, "");
+    assert_eq!(messages, sent.number("/messages"), "{by_child}\n{by_itself}");
 
     let folded = of("lock", "delay", "comm=flock".to_owned())();
     assert!((least_ns..=most_ns).contains(&sum(&folded, "")), "{least_ns} to {most_ns} ns\n{folded}");
