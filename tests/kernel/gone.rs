@@ -157,7 +157,7 @@ fn processes_that_end_in_the_middle_of_a_window_stay_in_it() {
     let waits = workload!("crowd").option("--threads", 8).option("--wait-ms", 1_500).start_gated();
     let sends = workload!("netlink-storm").option("--count", 300).option("--what", "getlink").start_gated();
     let mut queue = [spinner(400_000, &[]), spinner(400_000, &[])];
-    let flags = ["-services", "20", "-resyncs", "1", "-own-work", "1ms"];
+    let flags = ["-services", "20", "-resyncs", "0", "-idle-between", "10m", "-own-work", "1ms"];
     let mut proxy = ServiceProxy::start_program(build_stripped(), &flags);
     let pod = format!("ends-{}", std::process::id());
     // The proxy's set-up lies before this, and the shells have rows of their own.
@@ -188,11 +188,14 @@ fn processes_that_end_in_the_middle_of_a_window_stay_in_it() {
     let pid = |pid: u32| format!("pid={pid}");
     let is_named = |folded: &str| sum(folded, "") > 0 && sum(folded, "share_of_") >= sum(folded, "") / 4 * 3;
     await_folded("names of what spins", of("profile", "cpu", pid(spins_pid)), is_named);
+    await_folded("names of what spawns", of("exec", "spawns", pid(proxy_pid)), |folded| {
+        sum(folded, "") > 0 && sum(folded, "main.(*proxy)") == sum(folded, "")
+    });
     let spun_ns = schedstat(spins_pid)[0];
     drop(spins);
     let queue_pids = [0, 1].map(|at: usize| queue[at].pid());
     drop(queue);
-    proxy.finish();
+    proxy.stop();
     // Now nobody of them is there, and the window goes on.
     let live = String::from_utf8(live.join().expect("no panic").expect("a window")).expect("UTF-8");
     agent.view_at("/api/v1/sched?seconds=1", monotonic_ns() + 1_200 * MS);
