@@ -279,6 +279,7 @@ fn kernel_pulse(source: &LiveSource) -> KernelPulse {
                 program: program.name.to_owned(),
                 runs: program.runs,
                 run_ns: program.run_ns,
+                skipped: program.skipped,
             })
             .collect(),
         rings: source.ring_sizes(),

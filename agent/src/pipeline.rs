@@ -77,6 +77,8 @@ pub struct ProgramCost {
     pub runs: u64,
     /// Nanoseconds it ran; 0 unless `kernel.bpf_stats_enabled` is set.
     pub run_ns: u64,
+    /// Times the kernel skipped it because it was already running on that CPU.
+    pub skipped: u64,
 }
 
 impl Hub {

@@ -269,6 +269,7 @@ impl MadeUp {
                 program: "sched_switch".into(),
                 runs: self.spawned * 8,
                 run_ns: self.spawned * 900,
+                skipped: 0,
             }],
             symbols: Default::default(),
             rings: BTreeMap::from([("life", (65_536, 4_194_304)), ("netlink", (4_096, 4_194_304))]),

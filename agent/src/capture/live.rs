@@ -1,7 +1,7 @@
 //! The live source. In: the kernel's rings and counters, scans and clocks. Out: records in time order.
 
 use super::coalesce::coalesce;
-use super::counted::{Counted, growth, tally};
+use super::counted::{Counted, growth, skips, tally};
 use super::facts::{self, Scan, clock, clock::ClockWatch, pressure::PressureWatch};
 use super::order::{Order, SLACK_NS};
 use super::output::Outputs;
@@ -162,6 +162,7 @@ impl LiveSource {
         let now_ns = clock::ktime_ns();
         let _ = self.drain(batch);
         self.close_samples();
+        self.read_programs();
         self.read_pressure();
         if let Some(symboliser) = &mut self.symboliser {
             let names = symboliser.last_answers(LAST_NAMES);
@@ -260,7 +261,7 @@ impl LiveSource {
         }
         if until_ns >= self.programs_due_ns {
             self.programs_due_ns = until_ns + PROGRAMS_NS;
-            self.counted.programs = self.parts.counters.programs();
+            self.read_programs();
         }
         self.read_queues(false);
         if self.pressure.is_due(until_ns) {
@@ -327,6 +328,16 @@ impl LiveSource {
             self.enter(now_ns, &Fact::Capture(intake));
         }
         self.counted.counts = counts;
+    }
+
+    /// Reads the programs' own statistics, and enters how often the kernel skipped one since it was last read.
+    fn read_programs(&mut self) {
+        let programs = self.parts.counters.programs();
+        let now_ns = clock::ktime_ns();
+        let before = std::mem::replace(&mut self.counted.programs, programs.clone());
+        for (program, count) in skips(&before, &programs) {
+            self.enter(now_ns, &Fact::Skipped { program: program.to_owned(), count });
+        }
     }
 
     /// Enters a row of exact counts, if it grew.

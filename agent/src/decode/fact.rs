@@ -68,6 +68,14 @@ pub enum Fact {
         /// Only counted, on purpose: the ring was nearly full.
         counted: u64,
     },
+    /// The kernel skipped a program because it was already running on that CPU, since the previous such fact about it:
+    /// what it would have seen is lost.
+    Skipped {
+        /// The program.
+        program: String,
+        /// How often.
+        count: u64,
+    },
     /// A table in the kernel could not hold something, since the previous such fact.
     Miss {
         /// Why.

@@ -27,6 +27,7 @@ pub(super) fn apply(state: &mut State, now_ns: u64, fact: Fact) {
             state.probes.insert(probe.probe.clone(), probe);
         }
         Fact::Loss { kind, dropped, counted } if in_window => state.loss.lost(kind, dropped, counted),
+        Fact::Skipped { program: _, count } if in_window => state.loss.skipped.grow(count),
         Fact::Miss { reason, count } if in_window => state.loss.missed(reason, count),
         Fact::Capture(capture) if in_window => {
             state.loss.late.grow(capture.late);
@@ -40,6 +41,7 @@ pub(super) fn apply(state: &mut State, now_ns: u64, fact: Fact) {
             state.totals.run_queue.pressure_ns.grow(some_ns);
         }
         Fact::Loss { .. }
+        | Fact::Skipped { .. }
         | Fact::Miss { .. }
         | Fact::Capture(_)
         | Fact::Throttled(_)

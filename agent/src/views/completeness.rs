@@ -84,6 +84,7 @@ pub fn completeness(snapshot: &Snapshot) -> CompletenessBlock {
     };
     note(&mut block.lost, "late", loss.late);
     note(&mut block.lost, "garbled", loss.garbled);
+    note(&mut block.lost, "program_runs_skipped", loss.skipped);
     note(&mut block.truncated, "argv", loss.argv_cut);
     note(&mut block.truncated, "cni_environment", loss.cni_cut);
     note(&mut block.truncated, "life", loss.ends_swept);

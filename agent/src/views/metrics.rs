@@ -200,6 +200,10 @@ pub const METRICS: &[Metric] = &[
     metric("slowpod_program_run_seconds_total", Counter, &["program"],
         "Time inside a kernel program, while kernel.bpf_stats_enabled is set.", agent::program_run_time),
 
+    metric("slowpod_program_skips_total", Counter, &["program"],
+        "Times the kernel skipped a program because it was already running on that CPU: what it would have seen is lost.",
+        agent::program_skips),
+
     metric("process_cpu_seconds_total", Counter, &[],
         "CPU time of the agent itself, user and system.", agent::own_cpu),
     metric("process_resident_memory_bytes", Gauge, &[],

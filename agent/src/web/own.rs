@@ -110,7 +110,8 @@ mod tests {
 
     #[test]
     fn the_costliest_program_is_first_and_means_are_worked_out() {
-        let program = |program: &str, runs, run_ns| ProgramCost { program: program.into(), runs, run_ns };
+        let program =
+            |program: &str, runs, run_ns| ProgramCost { program: program.into(), runs, run_ns, skipped: 0 };
         let programs = vec![program("cheap", 10, 100), program("dear", 4, 1_000), program("idle", 0, 0)];
         let pulse = Pulse { kernel: KernelPulse { programs, ..Default::default() }, ..Pulse::default() };
         let cost: serde_json::Value = serde_json::from_slice(&cost(&pulse)).unwrap();

@@ -82,6 +82,10 @@ fn samples() -> Vec<(Fact, &'static str)> {
             r#"{"fact":"loss","kind":"netlink_send","dropped":1,"counted":2}"#,
         ),
         (
+            Fact::Skipped { program: "process_exec".into(), count: 2 },
+            r#"{"fact":"skipped","program":"process_exec","count":2}"#,
+        ),
+        (
             Fact::Miss { reason: Miss::StackWalk, count: 3 },
             r#"{"fact":"miss","reason":"stack_walk","count":3}"#,
         ),

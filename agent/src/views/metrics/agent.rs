@@ -173,6 +173,12 @@ pub(super) fn program_runs(input: &Input<'_>, rows: &mut Rows) {
     }
 }
 
+pub(super) fn program_skips(input: &Input<'_>, rows: &mut Rows) {
+    for ProgramCost { program, skipped, .. } in &input.pulse.kernel.programs {
+        rows.count(&[program], *skipped);
+    }
+}
+
 pub(super) fn program_run_time(input: &Input<'_>, rows: &mut Rows) {
     for ProgramCost { program, run_ns, .. } in &input.pulse.kernel.programs {
         rows.time(&[program], *run_ns);

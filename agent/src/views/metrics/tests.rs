@@ -45,7 +45,7 @@ fn full(daemon: &str) -> Pulse {
         tables: BTreeMap::from([("processes", (7, 100))]),
         kernel: KernelPulse {
             tallies: BTreeMap::from([("spawn", Tally { seen: 9, ..Tally::default() })]),
-            programs: vec![ProgramCost { program: "process_fork".into(), runs: 5, run_ns: 900 }],
+            programs: vec![ProgramCost { program: "process_fork".into(), runs: 5, run_ns: 900, skipped: 1 }],
             rings: BTreeMap::from([("life", (100, 4_194_304))]),
             symbols: Default::default(),
         },

@@ -4,6 +4,7 @@ use super::*;
 use crate::capture::symbols::bytes::bytes;
 use std::os::unix::fs::symlink;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 fn own() -> Directory {
     of_pid(std::process::id()).unwrap()
@@ -26,6 +27,28 @@ fn a_regular_file_is_opened_and_read() {
     std::fs::write(&path, "01").unwrap();
     assert_eq!(bytes(&file, 3, 4, 4), Err(Flaw::Short));
     assert_ne!(in_root(&path).unwrap().id, found.id, "other bytes are another file");
+}
+
+/// Renames anywhere make the kernel look up anew, and it does not when only asked for what it has at hand.
+#[test]
+fn what_others_rename_meanwhile_hides_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, other) = (folder.path().join("one"), folder.path().join("other"));
+    std::fs::write(&one, "").unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                std::fs::rename(&one, &other).unwrap();
+                std::fs::rename(&other, &one).unwrap();
+            }
+        });
+        // On another file system than the root.
+        let refused: Vec<_> = (0..3_000).filter_map(|_| in_root(Path::new("/dev/null")).err()).collect();
+        done.store(true, Ordering::Relaxed);
+        let elsewhere = refused.iter().filter(|refusal| **refusal != Refusal::NotAFile).count();
+        assert!(elsewhere <= 3, "{elsewhere} of 3000: {refused:?}");
+    });
 }
 
 #[test]
