@@ -5,6 +5,7 @@
 //! "wall_unix_ns":1718000000000000000}`. It is on tapes, so a field is never renamed nor given another meaning.
 //! Every time is kernel monotonic (`CLOCK_MONOTONIC`) unless its comment says otherwise.
 
+mod names;
 pub mod namespaces;
 pub mod pods;
 pub mod pressure;
@@ -61,7 +62,7 @@ pub enum Fact {
     /// Records of one kind that the kernel could not or did not send, since the previous such fact.
     Loss {
         /// Their kind.
-        #[serde(with = "kind_name")]
+        #[serde(with = "names::kind")]
         kind: Kind,
         /// Lost: the ring was full.
         dropped: u64,
@@ -79,7 +80,7 @@ pub enum Fact {
     /// A table in the kernel could not hold something, since the previous such fact.
     Miss {
         /// Why.
-        #[serde(with = "miss_name")]
+        #[serde(with = "names::miss")]
         reason: Miss,
         /// How often.
         count: u64,
@@ -368,38 +369,6 @@ pub fn decode(record: &[u8]) -> Result<Fact, FactError> {
         return Err(FactError::Length { header: header.len_bytes, found: record.len() });
     }
     Ok(serde_json::from_slice(json)?)
-}
-
-/// [`Kind`] by its name.
-mod kind_name {
-    use super::*;
-    use serde::{Deserializer, Serializer, de::Error};
-
-    pub(super) fn serialize<S: Serializer>(kind: &Kind, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(kind.name())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Kind, D::Error> {
-        let name = String::deserialize(from)?;
-        let found = Kind::ALL.into_iter().find(|kind| kind.name() == name);
-        found.ok_or_else(|| D::Error::custom(format_args!("no kind of record is called {name:?}")))
-    }
-}
-
-/// [`Miss`] by its name.
-mod miss_name {
-    use super::*;
-    use serde::{Deserializer, Serializer, de::Error};
-
-    pub(super) fn serialize<S: Serializer>(reason: &Miss, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(reason.name())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Miss, D::Error> {
-        let name = String::deserialize(from)?;
-        let found = Miss::ALL.into_iter().find(|reason| reason.name() == name);
-        found.ok_or_else(|| D::Error::custom(format_args!("no miss is called {name:?}")))
-    }
 }
 
 #[cfg(test)]

@@ -24,9 +24,6 @@ const MOUNTINFO_BYTES_MAX: usize = 8 << 20;
 /// File systems whose answers come from another process or machine, which need not give any.
 const REMOTE: [&str; 10] = ["fuse", "fuseblk", "nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "afs", "autofs"];
 
-/// How often a look-up in what the kernel has at hand is tried again.
-const CACHED_AGAIN: u32 = 3;
-
 /// Roots remembered at most: one per container.
 const LOCAL_ROOTS_MAX: usize = 4_096;
 
@@ -174,12 +171,10 @@ impl Found {
             libc::RESOLVE_NO_XDEV,
         );
         let mut fd = open_at2(root, &path, inside | cached).or_else(|_| open_at2(root, &path, inside | one));
-        // On another file system, and the kernel did not find it at hand: which also happens when somebody renames or
-        // unmounts anything meanwhile.
-        for _ in 0..CACHED_AGAIN {
-            if fd.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::CrossesDevices) {
-                fd = open_at2(root, &path, inside | cached).or(fd);
-            }
+        // On another file system, by way of a link: the kernel does not follow one from what it has at hand when its
+        // access time is to be written, which by now it is.
+        if fd.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::CrossesDevices) {
+            fd = open_at2(root, &path, inside | cached).or(fd);
         }
         Found::new(fd?)
     }
