@@ -120,7 +120,7 @@ pub(super) fn judge(kernel: &Kernel, ran: &[Ran]) -> anyhow::Result<()> {
     let refusal = locked.contains("locked down (mode confidentiality)") && locked.ends_with("code 4");
     ensure!(refusal, "locked down, it should say so and end with 4: {locked}");
     let netlink = if without_netlink { String::new() } else { format!(" and {MESSAGES} netlink messages") };
-    println!("kernel {release}: {SPAWNS} spawns{netlink} seen exactly, nothing left behind");
+    println!("kernel {release}: {SPAWNS} spawns{netlink} seen as they were, nothing left behind");
     Ok(())
 }
 
@@ -153,8 +153,19 @@ fn exact(storm: &Value, storms: &Value) -> anyhow::Result<()> {
         of_class.filter_map(|row| row["spawns"].as_u64()).sum()
     };
     let seen = (spawns("true"), spawns("false"));
-    ensure!(seen == (SPAWNS - FAILED, FAILED), "{seen:?} spawns of true and false: {daemon}");
-    ensure!(storms["completeness"]["lost"] == serde_json::json!({}), "lost: {}", storms["completeness"]);
+    // Linux 7 preempts programs, and skips one that another thread comes to meanwhile. As much as is missing must be said
+    // to be, and nothing may be lost otherwise.
+    let lost = storms["completeness"]["lost"].as_object().context("no completeness")?;
+    let skipped = lost.get("program_runs_skipped").and_then(Value::as_u64).unwrap_or(0);
+    ensure!(lost.len() == usize::from(skipped > 0), "lost: {}", storms["completeness"]);
+    let whole = (SPAWNS - FAILED, FAILED);
+    let missing = whole.0.abs_diff(seen.0) + whole.1.abs_diff(seen.1);
+    ensure!(missing <= skipped, "{seen:?} spawns of true and false, {skipped} runs skipped: {daemon}");
+    if skipped > 0 {
+        println!(
+            "the kernel skipped {skipped} runs of programs; {missing} spawns miss their program, and the answer says so"
+        );
+    }
     Ok(())
 }
 
