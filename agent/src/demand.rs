@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// What a client gets that does not say: what `perf` and Go's profiler come nearest to, and no divisor of anything
 /// periodic.
 pub const DEFAULT_HZ: u32 = 99;
-/// Most that a client can ask for. At 9 us a sample this is 0.9 % of every CPU.
+/// Most that a client can ask for. At 7 us a sample (`cargo xtask bench --only programs`) this is 0.7 % of every CPU.
 pub const MAX_HZ: u32 = 999;
 
 /// Wishes that are held now, by rate.

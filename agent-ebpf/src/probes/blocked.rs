@@ -65,7 +65,7 @@ extern "C" fn cause_by_call() -> u64 {
         Call::Poll if detail == 1 => user_value::<u32>(first(regs)).map_or(NO_DESCRIPTOR, u64::from),
         _ => NO_DESCRIPTOR,
     };
-    // One look for all of them, and so a direct one (`Field::of`): in what threads do most it is a fifth of a switch.
+    // One look for all of them: so it may be a direct one (`Field::of`).
     let file = match descriptor {
         NO_DESCRIPTOR => FileKind::Unknown,
         descriptor => own_file(task, descriptor as u32).and_then(kind_of).unwrap_or(FileKind::Unknown),

@@ -13,7 +13,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// Rate at which all CPUs are sampled all the time. A prime, so as not to beat with anything periodic. A sample costs
-/// some 9 us (`cargo xtask bench --only programs`), so this is 0.02 % of a CPU; what bounds it is the flight recorder,
+/// some 7 us (`cargo xtask bench --only programs`), so this is 0.01 % of a CPU; what bounds it is the flight recorder,
 /// where each sample may be a row.
 pub const STEADY_HZ: u32 = 19;
 

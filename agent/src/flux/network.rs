@@ -218,7 +218,7 @@ impl Network {
         let Ask { verb, pod, result } = ask;
         let injected = Injected { prev_result: result, capability_args: Some(&self.means.capability_args) };
         let input = self.list.stdin(plugin, injected).to_string();
-        // As runtimes say it when the namespace is gone: plugins refuse a path that leads to something else.
+        // DEL may do without one (section 2), and Debian's plugins refuse a path that leads to something else.
         let gone = verb == Verb::Del && !netns::is_bound(&pod.netns);
         let mut command = Command::new(program);
         command

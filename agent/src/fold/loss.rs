@@ -16,8 +16,7 @@ pub struct Loss {
     pub counted: BTreeMap<&'static str, u64>,
     /// What kernel tables could not hold, by reason.
     pub misses: BTreeMap<&'static str, u64>,
-    /// Times that the kernel skipped a program because it was already running on that CPU: as when it was preempted there,
-    /// which is possible since Linux 7.
+    /// Times that the kernel skipped a program because it was already running on that CPU: seen on Linux 7.2.
     pub skipped: u64,
     /// Records that came later than the reorder window allows.
     pub late: u64,

@@ -7,7 +7,7 @@
 use super::bytes::Flaw;
 use super::elf::Elf;
 use super::maps::{MAPS_BYTES_MAX, Maps};
-use super::open::{FileId, Found, Refusal};
+use super::open::{FileId, Found, OpenFile, Refusal};
 use super::perf_map::PerfMap;
 use crate::capture::facts::clock;
 use crate::capture::facts::proc::{Directory, Stat, Status, TEXT_BYTES_MAX};
@@ -101,10 +101,9 @@ impl Process {
 
 impl Image {
     /// What a fixed-address program maps, when there is no process of it to look at.
-    pub fn of_program(number: u64, found: &Found, path: &[u8], seen_ns: u64) -> Option<Image> {
-        let elf = Elf::read(&found.open(None).ok()?).ok()?;
-        let maps = Maps::of_fixed_program(&elf, path, found.id.inode)?;
-        let files = vec![Some(Ok(found.id)); maps.len()];
+    pub fn of_program(number: u64, file: &OpenFile, path: &[u8], seen_ns: u64) -> Option<Image> {
+        let maps = Maps::of_fixed_program(&Elf::read(file).ok()?, path, file.id.inode)?;
+        let files = vec![Some(Ok(file.id)); maps.len()];
         Some(Image { number, maps, files, seen_ns, stack_start: 0, perf_map: None })
     }
 

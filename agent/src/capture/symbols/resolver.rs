@@ -145,7 +145,7 @@ impl Resolver {
             files_refused: self.files.refused,
             files_flawed: self.files.flawed,
             lines_left_out: self.files.lines_left_out,
-            evicted: self.images.evicted + self.files.evicted(),
+            evicted: self.images.evicted + self.programs.evicted + self.files.evicted(),
             held_bytes: held_bytes as u64,
             ..self.counts
         }
@@ -206,7 +206,9 @@ impl Resolver {
         let found = Found::on_host(&program.path).ok();
         let found = found.filter(|found| !found.is_younger_than(program.executed_ns))?;
         if self.programs.get(&found.id).is_none() {
-            let image = Image::of_program(number, &found, &program.path, then_ns);
+            // One that cannot be opened now is tried again.
+            let file = found.open(None).ok()?;
+            let image = Image::of_program(number, &file, &program.path, then_ns);
             let bytes = image.as_ref().map_or(0, Image::held_bytes);
             self.programs.put(found.id, image, bytes);
         }
