@@ -12,6 +12,10 @@ use std::time::{Duration, Instant};
 
 /// Boot and smoke test take 30 s to a minute when emulated on two quiet cores, on a loaded machine several times that.
 const MAX_BOOT: Duration = Duration::from_secs(600);
+/// Seconds for one command inside. Ten take the longest when emulated on two quiet cores.
+const MAX_COMMAND_SECONDS: u32 = 150;
+/// What `timeout` of BusyBox ends with when it had to end the command: 128 and SIGTERM.
+const TIMED_OUT: u32 = 143;
 /// Room for the archive, the agent and its maps.
 const MEMORY_MB: &str = "1024";
 /// Lines of the kernel's own log that are shown when a boot fails.
@@ -57,13 +61,21 @@ pub(super) fn boot(
         .arg(&initrd)
         .stdin(Stdio::null());
     let ended = wait(command)?;
-    let ran = parse(&String::from_utf8_lossy(&std::fs::read(&answers)?), commands);
+    let answers = std::fs::read(&answers)?;
+    let ran = parse(&String::from_utf8_lossy(&answers), commands);
     if !ended || ran.len() < commands.len() {
         let log = String::from_utf8_lossy(&std::fs::read(&log)?).into_owned();
         let lines: Vec<_> = log.lines().collect();
         let last = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
         let why = if ended { "went down" } else { "did not finish in time" };
-        bail!("it {why} after {} of {} commands; its log ends:\n{last}", ran.len(), commands.len());
+        let answers = String::from_utf8_lossy(&answers);
+        bail!(
+            "it {why} after {} of {} commands; its log ends:\n{last}\nThe command it was at, and what it said:\n{}\n{}",
+            ran.len(),
+            commands.len(),
+            commands.get(ran.len()).map_or("none", String::as_str),
+            unfinished(&answers, ran.len()),
+        );
     }
     Ok(ran)
 }
@@ -107,7 +119,13 @@ fn initial_files(busybox: &Path, files: &[File], commands: &[String]) -> anyhow:
     Ok(archive.finish())
 }
 
-/// The first process: mounts what a node has mounted, runs the commands one after the other, powers off.
+/// What the command of this number had said when the machine went down.
+fn unfinished(answers: &str, number: usize) -> &str {
+    answers.split_once(&format!("\n{MARK} begin {number}\n")).map_or("nothing", |(_, said)| said.trim())
+}
+
+/// The first process: mounts what a node has mounted, runs the commands one after the other, powers off. A command that
+/// does not end is ended, after every process has said where in the kernel it stands.
 fn init(commands: usize) -> String {
     format!(
         "#!/bin/busybox sh
@@ -123,11 +141,21 @@ mount -t tmpfs tmp /tmp
 ip link set lo up
 stty -F /dev/ttyS1 raw
 exec >/dev/ttyS1 2>&1 </dev/null
+stands() {{
+  echo 'It did not end. What runs, and where in the kernel:'
+  ps -o pid,ppid,stat,args
+  for task in /proc/[0-9]*/task/[0-9]*; do
+    [ -z \"$(tr -d '\\0' <$task/cmdline)\" ] || {{ echo \"$task $(cat $task/comm)\"; cat $task/stack; }}
+  done
+  cat /proc/interrupts /tmp/said
+}}
 n=0
 while [ $n -lt {commands} ]; do
   printf '\\n{MARK} begin %d\\n' $n
-  /run/$n
-  printf '\\n{MARK} end %d %d\\n' $n $?
+  timeout {MAX_COMMAND_SECONDS} /run/$n
+  code=$?
+  [ $code != {TIMED_OUT} ] || stands
+  printf '\\n{MARK} end %d %d\\n' $n $code
   n=$((n + 1))
 done
 poweroff -f
@@ -175,7 +203,13 @@ mod tests {
     fn the_first_process_runs_every_command() {
         let script = init(3);
         assert!(
-            script.contains("while [ $n -lt 3 ]") && script.contains("'\\n@@slowpod end %d %d\\n' $n $?")
+            script.contains("while [ $n -lt 3 ]") && script.contains("'\\n@@slowpod end %d %d\\n' $n $code")
         );
+    }
+
+    #[test]
+    fn an_unfinished_command_is_shown_with_what_it_said() {
+        let answers = "\n@@slowpod begin 0\na\n\n@@slowpod end 0 0\n\n@@slowpod begin 1\nhalf\n";
+        assert_eq!([unfinished(answers, 1), unfinished(answers, 2)], ["half", "nothing"]);
     }
 }

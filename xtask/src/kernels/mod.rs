@@ -47,9 +47,9 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
     let commands = if options.command.is_empty() { smoke::commands() } else { options.command.clone() };
     let files = agent::build()?;
     let busybox = packages::busybox()?;
+    let qemu = packages::qemu()?;
     let mut failed = Vec::new();
     for kernel in kernels {
-        let qemu = packages::qemu(kernel)?;
         let image = packages::image(kernel)?;
         let started = Instant::now();
         let ran = guest::boot(&qemu, &image, &busybox, &files, &commands)
