@@ -97,6 +97,11 @@ async fn whoever_waited_is_a_link_to_a_map_of_his() {
         let link = of_cpu[at + 6..].split('"').next().unwrap().replace("&amp;", "&");
         assert_eq!(send(&router, ask(&link)).await.status, 200, "{link}");
     }
+    for path in ["/sched", "/api/v1/sched/heatmap"] {
+        let both = send(&router, ask(&format!("{path}?seconds=60&cpu=0&pid=4242"))).await;
+        assert_eq!(both.status, 400, "{path}");
+        assert!(both.body.contains("not together with pid"), "{}", both.body);
+    }
     let index = send(&router, ask("/")).await.body;
     assert!(index.contains("href=\"/sched\""));
 }

@@ -168,7 +168,9 @@ fn schema(kind: &ParamKind) -> Value {
             "pattern": r"^[0-9]*\.?[0-9]+(ms|s|m|h)?$",
             "description": format!("from {} to {} seconds", *min_ns as f64 / 1e9, *max_ns as f64 / 1e9),
         }),
-        ParamKind::Count { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),
+        ParamKind::Count { min, max } | ParamKind::CountAlone { min, max } => {
+            json!({ "type": "integer", "minimum": min, "maximum": max })
+        }
         ParamKind::Choice { of } => json!({ "type": "string", "enum": of, "default": of.first() }),
         ParamKind::Text { max_bytes } => json!({ "type": "string", "minLength": 1, "maxLength": max_bytes }),
     }

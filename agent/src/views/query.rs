@@ -32,6 +32,13 @@ pub enum ParamKind {
         /// Largest value.
         max: u64,
     },
+    /// A whole number for which nothing is known of pods and processes: with a filter it is refused.
+    CountAlone {
+        /// Smallest value.
+        min: u64,
+        /// Largest value.
+        max: u64,
+    },
     /// One of these words.
     Choice {
         /// The words; the first is the default.
@@ -102,6 +109,8 @@ pub const CGROUP: Param = Param {
 
 /// What every view takes.
 pub const COMMON: &[Param] = &[SECONDS, AGO, LIMIT, POD, NAMESPACE, CONTAINER, PID, COMM, CGROUP];
+/// Of these, what an answer can be narrowed to.
+const FILTERS: &[Param] = &[POD, NAMESPACE, CONTAINER, PID, COMM, CGROUP];
 
 /// Validated parameters.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -142,7 +151,7 @@ impl Query {
     /// Parses a raw query string for a view that takes `own` beside the common parameters.
     ///
     /// # Errors
-    /// Names the first parameter that is unknown, repeated, or out of bounds.
+    /// Names the first parameter that is unknown, repeated, or out of bounds; or one that cannot go with a filter.
     pub fn parse(raw: &str, own: &[Param]) -> Result<Query, QueryError> {
         Query::parse_at(&[], raw, own)
     }
@@ -167,13 +176,20 @@ impl Query {
             seen.push(param.name);
             query.set(param, &value).map_err(fail)?;
         }
+        let alone = |param: &&Param| matches!(param.kind, ParamKind::CountAlone { .. });
+        if let Some(param) = own.iter().filter(alone).find(|param| seen.contains(&param.name))
+            && let Some(filter) = FILTERS.iter().find(|filter| seen.contains(&filter.name))
+        {
+            let problem = format!("not together with {}: give one of the two", filter.name);
+            return Err(QueryError { parameter: param.name.into(), problem });
+        }
         Ok(query)
     }
 
     fn set(&mut self, param: &Param, value: &str) -> Result<(), String> {
         let number = match param.kind {
             ParamKind::Seconds { min_ns, max_ns } => seconds(value, min_ns, max_ns)?,
-            ParamKind::Count { min, max } => count(value, min, max)?,
+            ParamKind::Count { min, max } | ParamKind::CountAlone { min, max } => count(value, min, max)?,
             ParamKind::Choice { of } => {
                 choice(value, of)?;
                 0
@@ -332,6 +348,21 @@ mod tests {
         assert!(problem("second=5").contains("unknown; this path takes seconds, ago"));
         assert!(problem("limit=1&limit=2").contains("more than once"));
         assert!(problem(&format!("{}=1", "z".repeat(9_999))).len() < 400);
+    }
+
+    #[test]
+    fn what_knows_no_processes_takes_no_filter() {
+        let own = &[Param { name: "cpu", about: "", kind: ParamKind::CountAlone { min: 0, max: 7 } }];
+        let problem = |raw: &str| Query::parse(raw, own).unwrap_err().to_string();
+        assert!(Query::parse("cpu=1&seconds=5&ago=9&limit=3", own).is_ok());
+        assert!(Query::parse("pid=4&comm=a", own).is_ok());
+        for filter in ["pod=a", "namespace=a", "container=a", "pid=1", "comm=a", "cgroup=/a"] {
+            let name = filter.split('=').next().unwrap();
+            let expected = format!("parameter \"cpu\": not together with {name}: give one of the two");
+            assert_eq!(problem(&format!("cpu=1&{filter}")), expected);
+            assert_eq!(problem(&format!("{filter}&cpu=1")), expected);
+        }
+        assert!(problem("cpu=8").contains("from 0 to 7"));
     }
 
     #[test]

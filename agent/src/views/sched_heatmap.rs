@@ -25,9 +25,8 @@ pub static VIEW: View = View {
 /// Only this CPU.
 pub(super) const CPU: Param = Param {
     name: "cpu",
-    about: "only this CPU, whoever waited for it; waits are not known by CPU and by process both, so with a filter nothing \
-            is left",
-    kind: ParamKind::Count { min: 0, max: 8_191 },
+    about: "only this CPU, whoever waited for it; waits are not known by CPU and by process both, so it takes no filter",
+    kind: ParamKind::CountAlone { min: 0, max: 8_191 },
 };
 
 /// The answer's own fields.
@@ -81,7 +80,7 @@ pub(super) fn grid(snapshot: &Snapshot, query: &Query) -> Grid {
     let cells: Vec<&Slots> = match cpu {
         None if filter.is_empty() => return Grid { slot_ns: heat.slot_ns, slots: heat.node.clone() },
         None => heat.rows.iter().filter(|(row, _)| filter.waits(row)).map(|(_, cells)| cells).collect(),
-        Some(cpu) => heat.cpus.get(&cpu).filter(|_| filter.is_empty()).into_iter().collect(),
+        Some(cpu) => heat.cpus.get(&cpu).into_iter().collect(),
     };
     let mut slots: BTreeMap<u64, [u64; BUCKETS]> = BTreeMap::new();
     for (slot, cell) in cells.into_iter().flatten() {

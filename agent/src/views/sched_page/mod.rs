@@ -89,7 +89,7 @@ fn answer(snapshot: &Snapshot, query: &Query) -> String {
     passing.sort_by_key(|(row, waits)| (Reverse(waits.wait_ns), **row));
     let cpu = query.own_count(sched_heatmap::CPU.name).and_then(|cpu| u32::try_from(cpu).ok());
     let all = match cpu {
-        Some(cpu) => state.sched.cpus.get(&cpu).filter(|_| filter.is_empty()).cloned().unwrap_or_default(),
+        Some(cpu) => state.sched.cpus.get(&cpu).cloned().unwrap_or_default(),
         None if filter.is_empty() => state.sched.node(),
         None => sum(passing.iter().map(|(_, waits)| *waits)),
     };
