@@ -27,9 +27,25 @@ impl Storm {
     }
 }
 
+/// The workload, without what cargo put into our environment: every exec's is looked through, and a daemon has nothing of
+/// that.
+fn plain(workload: &Path) -> Command {
+    let mut command = Command::new(workload);
+    let ours = std::env::vars_os().map(|(name, _)| name);
+    for name in ours.filter(|name| is_cargos(&name.to_string_lossy())) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Whether cargo sets a variable of this name for the programs it runs.
+fn is_cargos(name: &str) -> bool {
+    name.starts_with("CARGO") || name.starts_with("RUST") || name == "LD_LIBRARY_PATH"
+}
+
 /// Spawns `/bin/true` this many times.
 pub(super) fn storm(workload: &Path, spawns: u64, spawners: u32) -> anyhow::Result<Storm> {
-    let mut command = Command::new(workload);
+    let mut command = plain(workload);
     command.args(["storm", "--brief", "--limit-s", LIMIT_S]);
     command.args(["--count", &spawns.to_string(), "--spawners", &spawners.to_string()]);
     let answer = sh::read(&mut command)?;
@@ -56,7 +72,7 @@ impl Adds {
     pub(super) fn start(workload: &Path) -> anyhow::Result<Adds> {
         let dir = sh::target_dir().join("bench-cni");
         std::fs::create_dir_all(&dir)?;
-        let mut command = Command::new(workload);
+        let mut command = plain(workload);
         command.args(["adds", "--limit-s", LIMIT_S, "--dir"]).arg(dir);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let told = child.stdin.take();
@@ -106,6 +122,16 @@ fn parse(answer: &str, spawns: u64) -> Option<Storm> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_daemon_has_nothing_of_cargos() {
+        assert!(
+            ["CARGO_PKG_NAME", "CARGO", "RUSTUP_TOOLCHAIN", "LD_LIBRARY_PATH"]
+                .iter()
+                .all(|name| is_cargos(name))
+        );
+        assert!(!["PATH", "HOME", "KUBERNETES_SERVICE_HOST"].iter().any(|name| is_cargos(name)));
+    }
 
     #[test]
     fn reads_the_last_line() {
