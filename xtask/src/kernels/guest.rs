@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// Boot and smoke test take 30 s to a minute when emulated on two quiet cores, on a loaded machine several times that.
 const MAX_BOOT: Duration = Duration::from_secs(600);
-/// Seconds for one command inside. Ten take the longest when emulated on two quiet cores.
+/// Seconds for one command inside. All of the smoke test together take 20 to 35 when emulated on two quiet cores.
 const MAX_COMMAND_SECONDS: u32 = 150;
 /// What `timeout` of BusyBox ends with when it had to end the command: 128 and SIGTERM.
 const TIMED_OUT: u32 = 143;
