@@ -27,19 +27,19 @@ impl Storm {
     }
 }
 
-/// The workload, without what cargo put into our environment: every exec's is looked through, and a daemon has nothing of
-/// that.
+/// The workload, without what cargo and rustup put into our environment: every exec's is looked through, and a daemon has
+/// nothing of that.
 fn plain(workload: &Path) -> Command {
     let mut command = Command::new(workload);
     let ours = std::env::vars_os().map(|(name, _)| name);
-    for name in ours.filter(|name| is_cargos(&name.to_string_lossy())) {
+    for name in ours.filter(|name| is_of_toolchain(&name.to_string_lossy())) {
         command.env_remove(name);
     }
     command
 }
 
-/// Whether cargo sets a variable of this name for the programs it runs.
-fn is_cargos(name: &str) -> bool {
+/// Whether a variable of this name is the toolchain's, or cargo's for the programs it runs.
+fn is_of_toolchain(name: &str) -> bool {
     name.starts_with("CARGO") || name.starts_with("RUST") || name == "LD_LIBRARY_PATH"
 }
 
@@ -124,13 +124,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_daemon_has_nothing_of_cargos() {
+    fn a_daemon_has_nothing_of_the_toolchains() {
         assert!(
             ["CARGO_PKG_NAME", "CARGO", "RUSTUP_TOOLCHAIN", "LD_LIBRARY_PATH"]
                 .iter()
-                .all(|name| is_cargos(name))
+                .all(|name| is_of_toolchain(name))
         );
-        assert!(!["PATH", "HOME", "KUBERNETES_SERVICE_HOST"].iter().any(|name| is_cargos(name)));
+        assert!(!["PATH", "HOME", "KUBERNETES_SERVICE_HOST"].iter().any(|name| is_of_toolchain(name)));
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub(crate) struct Options {
     /// Boot these kernels only (5.10, 6.1, 6.12, 7.x); all of them when not given.
     #[arg(long)]
     kernel: Vec<String>,
-    /// Run this shell command inside, and print what it says, instead of the smoke test.
+    /// Run this shell command inside, and print what it says, instead of the smoke test. It has five minutes.
     #[arg(long)]
     command: Vec<String>,
 }
