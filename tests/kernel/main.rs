@@ -6,6 +6,7 @@ mod exact;
 mod execs;
 mod facts;
 mod gone;
+mod hung;
 mod lineages;
 mod loops;
 mod naps;

@@ -12,7 +12,7 @@ mod offsets;
 mod programs;
 pub mod queues;
 pub mod sampler;
-mod syscalls;
+pub mod syscalls;
 pub mod threads;
 pub mod verdict;
 pub mod wakes;

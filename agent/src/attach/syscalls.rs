@@ -2,6 +2,7 @@
 
 use slowpod_ebpf::abi::settings::SYSCALL_SLOTS;
 use slowpod_ebpf::rules::{cause::Call, op::Op};
+use std::sync::LazyLock;
 
 /// Number of a call this architecture does not have.
 pub(super) const ABSENT: u32 = u32::MAX;
@@ -9,6 +10,12 @@ pub(super) const ABSENT: u32 = u32::MAX;
 /// What each system call may block on, by number.
 pub(super) fn classes() -> [u8; SYSCALL_SLOTS] {
     table(CLASSES.iter().chain(LEGACY_CLASSES).map(|(class, numbers)| (*class as u8, *numbers)))
+}
+
+/// What one system call may block on, by its number.
+pub fn class(number: usize) -> Call {
+    static CLASS: LazyLock<[u8; SYSCALL_SLOTS]> = LazyLock::new(classes);
+    CLASS.get(number).map_or(Call::Unknown, |class| Call::from_u8(*class))
 }
 
 /// What each system call is called, by number.

@@ -31,6 +31,11 @@ impl Threads {
         (0..SLOTS).map(|number| (number, self.slots.read(number))).filter(|(_, slot)| slot.tid != 0)
     }
 
+    /// The slot that a thread's id falls on, whoever has it.
+    pub fn of(&self, tid: u32) -> Slot {
+        self.slots.read(tid)
+    }
+
     /// Who has a slot; `None` when that is not known yet.
     pub fn owner(&self, number: u32, slot: &Slot) -> Option<Owner> {
         Some(self.owners.read(number)).filter(|owner| owner.birth == slot.birth)

@@ -1,5 +1,6 @@
 //! The live source. In: the kernel's rings and counters, scans and clocks. Out: records in time order.
 
+use super::away::Away;
 use super::coalesce::coalesce;
 use super::counted::{Counted, growth, skips, tally};
 use super::facts::{self, Scan, clock, clock::ClockWatch, pressure::PressureWatch};
@@ -9,7 +10,6 @@ use super::queues::QueueReader;
 use super::redact::{ArgvMode, redact_exec_record, redact_process};
 use super::ring::Rings;
 use super::samples::{Samples, is_sample};
-use super::symbols::resolver::World;
 use super::symbols::symboliser::{self, Symboliser};
 use super::{Capture, CaptureError};
 use crate::attach::counters::{Counters, Counts, ProgramRuns};
@@ -71,6 +71,7 @@ pub struct LiveSource {
     pressure: PressureWatch,
     counted: Counted,
     samples: Samples,
+    away: Away,
     samples_due_ns: u64,
     go_on_due_ns: u64,
     /// A client listens.
@@ -94,13 +95,14 @@ impl LiveSource {
             pressure: PressureWatch::default(),
             counted: Counted::default(),
             samples: Samples::default(),
+            away: Away::new("/proc".into(), facts::node::clk_tck(), clock::ktime_ns()),
             samples_due_ns: 0,
             go_on_due_ns: 0,
             listened: false,
             intake: Capture::default(),
             scratch: Vec::new(),
             outputs: Outputs::default(),
-            symboliser: symboliser(),
+            symboliser: Symboliser::of_this_node(),
         }
     }
 
@@ -124,9 +126,10 @@ impl LiveSource {
         let redact = |process: &mut fact::Process| redact_process(process, mode);
         let clk_tck = facts::node::clk_tck();
         let mut found = Vec::new();
-        let early = &mut self.parts.early;
+        let LiveSource { parts, away, .. } = self;
         Scan { root, layout, clk_tck, redact: &redact }.run(|fact| {
-            early.see(&fact);
+            parts.early.see(&fact);
+            away.scanned(&fact);
             found.push(fact);
         })?;
         found.extend(facts::genl::families().unwrap_or_default());
@@ -248,10 +251,7 @@ impl LiveSource {
             self.samples_due_ns = until_ns + every_ns(SAMPLES_NS, LISTENED_SAMPLES_NS);
             if until_ns >= self.go_on_due_ns {
                 self.go_on_due_ns = until_ns + every_ns(GO_ON_NS, LISTENED_GO_ON_NS);
-                let threads = &self.parts.threads;
-                let away =
-                    threads.slots().filter_map(|(number, slot)| Some((slot, threads.owner(number, &slot)?)));
-                self.samples.go_on(clock::ktime_ns(), away);
+                self.go_on();
             }
             self.close_samples();
         }
@@ -353,6 +353,14 @@ impl LiveSource {
         self.order.push(record.as_bytes());
     }
 
+    /// Sums the waits that go on.
+    fn go_on(&mut self) {
+        let (threads, now_ns) = (&self.parts.threads, clock::ktime_ns());
+        let owned = |(number, slot)| Some((slot, threads.owner(number, &slot)?));
+        let waits = self.away.waits(now_ns, threads.slots().filter_map(owned), |tid| threads.of(tid));
+        self.samples.go_on(now_ns, waits.into_iter());
+    }
+
     /// Enters the sums of samples.
     fn close_samples(&mut self) {
         let LiveSource { samples, order, .. } = self;
@@ -365,17 +373,6 @@ impl LiveSource {
         self.scratch.clear();
         fact::encode(ktime_ns, fact, &mut self.scratch);
         self.order.push(&self.scratch);
-    }
-}
-
-fn symboliser() -> Option<Symboliser> {
-    let world = World { proc: "/proc".into(), clk_tck: facts::node::clk_tck() };
-    match Symboliser::start(world) {
-        Ok(symboliser) => Some(symboliser),
-        Err(error) => {
-            tracing::warn!(%error, "stacks will have no names");
-            None
-        }
     }
 }
 

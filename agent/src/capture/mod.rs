@@ -1,6 +1,7 @@
 //! Everything that enters, as timestamped records. The only stage that talks to the world: rings, `/proc`,
 //! cgroupfs, clocks, tapes. Nothing to its right does I/O.
 
+pub mod away;
 pub mod coalesce;
 mod counted;
 pub mod facts;

@@ -6,14 +6,14 @@
 
 use slowpod_ebpf::abi::sample::{FLAG_GOES_ON, FLAG_LONG, Sample, SampleKind};
 use slowpod_ebpf::abi::settings::LONG_BLOCK_NS;
-use slowpod_ebpf::abi::threads::{BLOCKED, Owner, STACKS_TAKEN, Slot};
+use slowpod_ebpf::abi::threads::{BLOCKED, CAUSE_TAKEN, Owner, STACKS_TAKEN, Slot};
 use slowpod_ebpf::abi::{COMM_BYTES, Header, Kind, prefix};
 use std::collections::HashMap;
 
 /// Rows summed before they are let go early: what a node does in a second with room to spare. 4 MiB.
 const ROWS_MAX: usize = 16_384;
 /// A wait that goes on is told from this age on, nanoseconds. Shorter ones are told when they end.
-const GOES_ON_NS: u64 = LONG_BLOCK_NS;
+pub const GOES_ON_NS: u64 = LONG_BLOCK_NS;
 
 /// What makes two samples alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,11 +70,14 @@ impl Samples {
     pub fn go_on(&mut self, now_ns: u64, away: impl Iterator<Item = (Slot, Owner)>) {
         let before = std::mem::take(&mut self.told);
         for (slot, owner) in away {
-            let waits = slot.state == BLOCKED && slot.flags & STACKS_TAKEN != 0;
+            // Without either nobody knows yet why it waits.
+            let waits = slot.state == BLOCKED && slot.flags & (STACKS_TAKEN | CAUSE_TAKEN) != 0;
             let waited_ns = now_ns.saturating_sub(slot.since_ns);
             if !waits || waited_ns < GOES_ON_NS {
                 continue;
             }
+            // Of another absence, if there is none of this one.
+            let of_this = |stack| if slot.flags & STACKS_TAKEN == 0 { 0 } else { stack };
             let told = before.get(&slot.tid).filter(|told| told.begun_ns == slot.since_ns);
             let told_ns = told.map_or(0, |told| told.told_ns);
             self.told.insert(slot.tid, Told { begun_ns: slot.since_ns, told_ns: waited_ns });
@@ -82,8 +85,8 @@ impl Samples {
                 header: header(now_ns),
                 task: owner.task,
                 cgroup_id: owner.cgroup_id,
-                user_stack: slot.user_stack,
-                kernel_stack: slot.kernel_stack,
+                user_stack: of_this(slot.user_stack),
+                kernel_stack: of_this(slot.kernel_stack),
                 count: 0,
                 value_ns: waited_ns.saturating_sub(told_ns),
                 period_ns: 0,
@@ -231,6 +234,17 @@ mod tests {
         );
         samples.take(wait(7, 15 * S, S - 1).as_bytes());
         assert_eq!(sums(samples.close(16 * S)), [(0, 1, S - 1)], "no long one");
+    }
+
+    #[test]
+    fn stacks_of_the_absence_before_are_not_those_of_this_one() {
+        let mut samples = Samples::default();
+        let (slot, owner) = away(7, S);
+        samples.go_on(5 * S, [(Slot { flags: CAUSE_TAKEN, ..slot }, owner)].into_iter());
+        samples.go_on(5 * S, [(Slot { flags: 0, tid: 8, ..slot }, owner)].into_iter());
+        let rows: Vec<Sample> = samples.close(5 * S).collect();
+        let [row] = &rows[..] else { panic!("{rows:?}") };
+        assert_eq!((row.user_stack, row.value_ns, row.cause), (0, 4 * S, Cause::Futex as u32));
     }
 
     #[test]

@@ -111,6 +111,10 @@ impl Processes {
         if self.known.contains_key(&id) {
             return Some(id);
         }
+        // One that the scan told of, by the scan's own word for it.
+        if let Some(process) = self.sharpened(id) {
+            return Some(process.id);
+        }
         let guess = self.lives_of(id.tgid).find(|p| !p.exact && same_tick(p.id.start_ns, id.start_ns))?.id;
         let mut process = self.known.remove(&guess)?;
         process.id = id;
@@ -215,6 +219,12 @@ mod tests {
         assert_eq!(table.id_now(guess), ProcId { tgid: 7, start_ns: 123_456_789 });
         let another = ProcId { tgid: 7, start_ns: 130_000_000 };
         assert_eq!((table.get(another), table.id_now(another)), (None, another));
+        let told = Task { start_ns: guess.start_ns, ..task };
+        assert_eq!(
+            table.resolve(&told),
+            Some(ProcId { tgid: 7, start_ns: 123_456_789 }),
+            "and goes on to be"
+        );
     }
 
     #[test]

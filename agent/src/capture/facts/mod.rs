@@ -2,6 +2,7 @@
 //! Out: [`Fact`] values; whoever calls gives them their time and [encodes](crate::decode::fact::encode) them.
 
 pub mod api_server;
+pub mod blocked;
 pub mod cgroups;
 pub mod clock;
 pub mod containers;

@@ -174,7 +174,8 @@ fn pid(name: &str) -> Option<u32> {
 /// The fields used of `/proc/PID/stat`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Stat<'a> {
-    comm: &'a [u8],
+    /// Its name.
+    pub comm: &'a [u8],
     state: u8,
     ppid: u32,
     flags: u64,
@@ -205,6 +206,11 @@ impl Stat<'_> {
             stack_start: field(28).and_then(|address| address.parse().ok()).unwrap_or(0),
             exit_status: field(52).and_then(|status| status.parse().ok()).unwrap_or(0),
         })
+    }
+
+    /// Whether it is blocked or stopped, and no thread of the kernel.
+    pub fn waits(&self) -> bool {
+        matches!(self.state, b'S' | b'D' | b'T' | b't') && self.flags & PF_KTHREAD == 0
     }
 
     /// A main thread that ended before the others is a zombie too, but counts them.

@@ -8,6 +8,7 @@
 
 use super::lately::{Lately, Origin};
 use super::resolver::{Resolver, World};
+use crate::capture::facts::node;
 use crate::decode::fact::Fact;
 use crate::decode::fact::symbols::Symbols;
 use crate::decode::{self, Event, Stack};
@@ -105,6 +106,13 @@ impl Symboliser {
             counts: Counts::default(),
             dropped: 0,
         })
+    }
+
+    /// Starts one for the processes of this node; `None`, with a warning, when that cannot be.
+    pub fn of_this_node() -> Option<Self> {
+        let world = World { proc: "/proc".into(), clk_tck: node::clk_tck() };
+        let started = Symboliser::start(world);
+        started.inspect_err(|error| tracing::warn!(%error, "stacks will have no names")).ok()
     }
 
     /// Shows it a record as it came from the kernel; stacks, spawns and execs matter to it. Never waits.
@@ -286,7 +294,7 @@ mod tests {
     use zerocopy::IntoBytes;
 
     fn world() -> World {
-        World { proc: "/proc".into(), clk_tck: crate::capture::facts::node::clk_tck() }
+        World { proc: "/proc".into(), clk_tck: node::clk_tck() }
     }
 
     fn own_stack(id: u64) -> Stack {
