@@ -48,12 +48,14 @@ pub struct QueueReader {
 struct Told {
     row: QueueRow,
     told_ns: u64,
+    /// When it was last found as it was told: what it grew by came after that.
+    still_ns: u64,
     grew_ns: u64,
 }
 
 impl Told {
     fn new(now_ns: u64) -> Told {
-        Told { row: QueueRow::new_zeroed(), told_ns: now_ns, grew_ns: now_ns }
+        Told { row: QueueRow::new_zeroed(), told_ns: now_ns, still_ns: now_ns, grew_ns: now_ns }
     }
 }
 
@@ -181,6 +183,7 @@ fn tell(told: &mut Told, now: &QueueRow, cpu: u32, now_ns: u64, all: bool, emit:
     let on_cpu_ns = now.on_cpu_ns.wrapping_sub(before.on_cpu_ns);
     let wait_ns = now.wait_ns.wrapping_sub(before.wait_ns);
     if waits == 0 && on_cpu_ns == 0 {
+        told.still_ns = now_ns;
         return;
     }
     let quiet = waits < FEW_WAITS && on_cpu_ns < LITTLE_NS && wait_ns < LITTLE_NS;
@@ -191,7 +194,7 @@ fn tell(told: &mut Told, now: &QueueRow, cpu: u32, now_ns: u64, all: bool, emit:
     let len_bytes = size_of::<RunQueue>() + buckets.len() * size_of::<[u32; 2]>();
     let fixed = RunQueue {
         header: header(Kind::RunQueue, len_bytes, now_ns),
-        from_ns: told.told_ns,
+        from_ns: told.still_ns,
         key: now.key,
         cpu,
         buckets: buckets.len() as u32,
@@ -211,7 +214,7 @@ fn tell(told: &mut Told, now: &QueueRow, cpu: u32, now_ns: u64, all: bool, emit:
         record.extend_from_slice(&count.to_le_bytes());
     }
     emit(&record);
-    *told = Told { row: *now, told_ns: now_ns, grew_ns: now_ns };
+    *told = Told { row: *now, told_ns: now_ns, still_ns: now_ns, grew_ns: now_ns };
 }
 
 #[cfg(test)]
@@ -238,7 +241,7 @@ mod tests {
 
     #[test]
     fn growth_is_told_once_and_counters_may_wrap() {
-        let mut told = Told { row: row(u32::MAX - 10, 7), told_ns: 1, grew_ns: 1 };
+        let mut told = Told { row: row(u32::MAX - 10, 7), told_ns: 1, still_ns: 1, grew_ns: 1 };
         let grown = records(&mut told, &row(89, 100_000_007), TICK_NS, false);
         assert_eq!(grown.len(), 1);
         assert_eq!((grown[0].buckets, grown[0].wait_ns, grown[0].from_ns), (1, 100_000_000, 1));
@@ -254,6 +257,16 @@ mod tests {
         assert_eq!((late.len(), late[0].wait_ns), (1, 2_000));
         let last = records(&mut told, &row(13, 2_001), QUIET_NS + 1, true);
         assert_eq!(last[0].wait_ns, 1, "the last time nothing is left untold");
+    }
+
+    #[test]
+    fn what_grows_after_an_hour_did_not_grow_all_that_time() {
+        let mut told = Told::new(0);
+        for tick in 1..=3_600 {
+            assert!(records(&mut told, &row(0, 0), tick * TICK_NS, false).is_empty());
+        }
+        let late = records(&mut told, &row(1, 1_000), 3_601 * TICK_NS, false);
+        assert_eq!((late.len(), late[0].from_ns), (1, 3_600 * TICK_NS));
     }
 
     #[test]

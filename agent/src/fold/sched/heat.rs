@@ -1,4 +1,8 @@
-//! Waits over time, for a heat map. In: counts by bucket and when they were read. Out: the same in slots of time.
+//! Waits over time, for a heat map. In: counts by bucket, and between which two reads they grew. Out: the same in slots of
+//! time.
+//!
+//! Reads do not come at the borders of slots, nor quite once in each: counts are laid over the time they grew in, or one slot
+//! would have the waits of two seconds and its neighbour none. When in that time a wait was is not known.
 //!
 //! Slots grow with the window: once there are more than [`SLOTS_MAX`], two become one. The node's slots are always
 //! whole; those of CPUs and rows are cells of a bounded number, and what finds no room is counted.
@@ -52,13 +56,39 @@ impl Heat {
         Heat { slot_ns: SLOT_NS, node, cpus, rows, evicted: 0, cells: 0, cells_max }
     }
 
-    /// Adds counts that were read at `ktime_ns`.
-    pub fn add(&mut self, of: Of, ktime_ns: u64, buckets: &[(u8, u32)]) {
+    /// Adds what grew between `from_ns` and a read at `until_ns`.
+    pub fn add(&mut self, of: Of, from_ns: u64, until_ns: u64, buckets: &[(u8, u32)]) {
         if self.cells_max == 0 {
             return;
         }
-        // What is read at the end of a second happened in it.
-        let slot = ktime_ns.saturating_sub(1) / self.slot_ns;
+        // What is read at the end of a slot happened in it.
+        let last = until_ns.saturating_sub(1) / self.slot_ns;
+        let first = (from_ns / self.slot_ns).clamp((last + 1).saturating_sub(SLOTS_MAX as u64), last);
+        for slot in first..=last {
+            // Parts of sums, so that no wait is lost or made up by rounding.
+            let before = |count: u32, slot: u64| match slot {
+                slot if slot <= first => 0,
+                slot if slot > last => count,
+                _ => {
+                    part(count, slot.saturating_mul(self.slot_ns).saturating_sub(from_ns), until_ns - from_ns)
+                }
+            };
+            let parts = buckets
+                .iter()
+                .map(|(bucket, count)| (*bucket, before(*count, slot + 1) - before(*count, slot)));
+            let parts: Vec<(u8, u32)> = parts.filter(|(_, count)| *count > 0).collect();
+            // An empty record is a slot in which somebody ran and nobody waited.
+            if !parts.is_empty() || first == last {
+                self.add_to(of, slot, &parts);
+            }
+        }
+        while self.span() > SLOTS_MAX as u64 {
+            self.coarsen();
+        }
+    }
+
+    /// Adds counts to a slot.
+    fn add_to(&mut self, of: Of, slot: u64, buckets: &[(u8, u32)]) {
         let slots = match of {
             Of::Cpu(cpu) => {
                 let counts = self.node.entry(slot).or_insert([0; BUCKETS]);
@@ -78,9 +108,6 @@ impl Heat {
             for (bucket, count) in buckets {
                 cell.entry(*bucket).or_default().grow(u64::from(*count));
             }
-        }
-        while self.span() > SLOTS_MAX as u64 {
-            self.coarsen();
         }
     }
 
@@ -108,6 +135,13 @@ impl Heat {
     }
 }
 
+/// The part of a count that falls into so much of a span, to the nearest whole.
+fn part(count: u32, of_ns: u64, span_ns: u64) -> u32 {
+    let of_ns = u128::from(of_ns.min(span_ns));
+    let doubled = (u128::from(count) * of_ns * 2 + u128::from(span_ns)) / (u128::from(span_ns).max(1) * 2);
+    u32::try_from(doubled).unwrap_or(count).min(count)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,8 +153,13 @@ mod tests {
     fn slots_merge_exactly_when_there_are_too_many() {
         let mut heat = Heat::new(1_000);
         for second in 1..=1_000 {
-            heat.add(Of::Cpu(second as u32 % 2), second * SLOT_NS, &[(3, 2), (90, 1)]);
-            heat.add(Of::Row(ROW), second * SLOT_NS, &[(3, 1)]);
+            heat.add(
+                Of::Cpu(second as u32 % 2),
+                (second - 1) * SLOT_NS,
+                second * SLOT_NS,
+                &[(3, 2), (90, 1)],
+            );
+            heat.add(Of::Row(ROW), (second - 1) * SLOT_NS, second * SLOT_NS, &[(3, 1)]);
         }
         assert_eq!(heat.slot_ns, 8 * SLOT_NS);
         assert!(heat.node.len() <= SLOTS_MAX);
@@ -132,11 +171,34 @@ mod tests {
     }
 
     #[test]
+    fn reads_that_drift_leave_no_slot_without_waits() {
+        // As the agent reads: every 1.016 s, which skips the end of one second in a minute.
+        let (mut heat, every_ns) = (Heat::new(1_000), 1_016 * SLOT_NS / 1_000);
+        for read in 1..=120 {
+            heat.add(Of::Cpu(0), (read - 1) * every_ns, read * every_ns, &[(3, 1_016), (60, 1)]);
+        }
+        let whole: Vec<u64> = heat.node.range(..121).map(|(_, counts)| counts[3]).collect();
+        assert_eq!(whole.len(), 121);
+        assert!(whole.iter().all(|count| (998..=1_002).contains(count)), "{whole:?}");
+        let sum = |bucket: usize| heat.node.values().map(|counts| counts[bucket]).sum::<u64>();
+        assert_eq!((sum(3), sum(60)), (120 * 1_016, 120), "and none is lost or made up");
+    }
+
+    #[test]
+    fn a_span_without_end_or_beginning_is_laid_over_what_can_be_shown() {
+        let mut heat = Heat::new(1_000);
+        heat.add(Of::Cpu(0), 0, u64::MAX, &[(3, 1_000)]);
+        heat.add(Of::Cpu(0), u64::MAX, 5, &[(3, 7)]);
+        let sum: u64 = heat.node.values().map(|counts| counts[3]).sum();
+        assert!(heat.node.len() <= SLOTS_MAX && sum == 1_007, "{sum}");
+    }
+
+    #[test]
     fn what_finds_no_room_is_counted_and_the_node_stays_whole() {
         let mut heat = Heat::new(1);
         for second in 1..=3 {
-            heat.add(Of::Row(ROW), second * SLOT_NS, &[(3, 2)]);
-            heat.add(Of::Cpu(0), second * SLOT_NS, &[(3, 2)]);
+            heat.add(Of::Row(ROW), (second - 1) * SLOT_NS, second * SLOT_NS, &[(3, 2)]);
+            heat.add(Of::Cpu(0), (second - 1) * SLOT_NS, second * SLOT_NS, &[(3, 2)]);
         }
         assert_eq!((heat.evicted, heat.node.len(), heat.rows[&ROW].len()), (5, 3, 1));
         assert!(heat.cpus[&0].is_empty());
@@ -145,7 +207,7 @@ mod tests {
     #[test]
     fn a_state_without_room_keeps_nothing() {
         let mut heat = Heat::new(0);
-        heat.add(Of::Cpu(0), SLOT_NS, &[(3, 2)]);
+        heat.add(Of::Cpu(0), 0, SLOT_NS, &[(3, 2)]);
         assert!(heat.node.is_empty());
     }
 }

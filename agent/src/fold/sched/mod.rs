@@ -131,14 +131,17 @@ impl State {
             // Also sharpens the start time of a process that the scan found.
             _ => Who::Process(self.processes.resolve(&fixed.key.task).unwrap_or(id)),
         };
-        if !self.window.holds(fixed.header.ktime_ns) {
+        let until_ns = fixed.header.ktime_ns;
+        if !self.window.holds(until_ns) {
             return;
         }
+        // What grew before the window is counted with the rest, and has no slot of its own.
+        let from_ns = fixed.from_ns.max(self.window.from_ns);
         if fixed.cpu != NO_CPU {
             self.totals.run_queue.node.add(record);
             if self.sched.is_kept {
                 self.sched.cpus.entry(fixed.cpu).or_default().add(record);
-                self.sched.heat.add(Of::Cpu(fixed.cpu), fixed.header.ktime_ns, &record.buckets);
+                self.sched.heat.add(Of::Cpu(fixed.cpu), from_ns, until_ns, &record.buckets);
             }
             return;
         }
@@ -148,7 +151,7 @@ impl State {
         let row = Row { cgroup_id: self.cgroups.key(fixed.key.cgroup_id), who };
         if self.sched.is_kept {
             self.sched.row(row).add(record);
-            self.sched.heat.add(Of::Row(row), fixed.header.ktime_ns, &record.buckets);
+            self.sched.heat.add(Of::Row(row), from_ns, until_ns, &record.buckets);
         }
         if let Some(labels) = self.pod_labels(row.cgroup_id) {
             self.totals.run_queue.pods.row(&labels.0, &labels.1).add(record);
