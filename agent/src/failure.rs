@@ -1,6 +1,7 @@
 //! Why a verb did not do what was asked, in words for the user, and the exit code for scripts.
 
 use crate::capture::CaptureError;
+use crate::client::ClientError;
 use std::process::ExitCode;
 
 /// Why a verb failed.
@@ -39,6 +40,18 @@ impl Failure {
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         Failure::Failed(error.to_string())
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        match error {
+            // What an agent calls a bad question was one on the command line.
+            ClientError::NoAddress(_) | ClientError::Refused { status: 400, .. } => {
+                Failure::Usage(error.to_string())
+            }
+            _ => Failure::Failed(error.to_string()),
+        }
     }
 }
 

@@ -6,12 +6,14 @@ use super::{Failure, options};
 use crate::agent::{self, Agent};
 use crate::capture::facts::clock::ktime_ns;
 use crate::client;
-use crate::demand::DEFAULT_HZ;
+use crate::demand::{DEFAULT_HZ, MAX_HZ};
 use crate::fold::Window;
 use crate::pipeline::answer;
 use crate::views::profiles::{self, Kind, PROFILES, model::Profile, params, svg};
 use crate::views::query::LIMIT_DEFAULT;
 use crate::views::{Query, profiles::Format};
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -19,6 +21,9 @@ use std::time::{Duration, Instant};
 const LATE_MAX: Duration = Duration::from_secs(1);
 /// What a running agent may take to answer once the window is over.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
+
+const PPROF_PATH: &str = "/debug/pprof/";
+const FLAMEGRAPH_PATH: &str = "/flamegraph/";
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -30,12 +35,12 @@ pub struct Args {
     /// .txt.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// Kind of profile.
-    #[arg(short, long, default_value = "profile", value_parser = kind, value_name = "KIND")]
-    kind: &'static Kind,
-    /// CPU samples per second.
-    #[arg(long, default_value_t = DEFAULT_HZ)]
-    hz: u32,
+    /// Kind of profile (default: profile).
+    #[arg(short, long, value_parser = kind, value_name = "KIND")]
+    kind: Option<&'static Kind>,
+    /// CPU samples per second (default: 99).
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_HZ)))]
+    hz: Option<u32>,
     /// Whose profile.
     #[command(flatten)]
     filters: Filters,
@@ -63,21 +68,29 @@ enum Content {
 /// # Errors
 /// What attaching or writing gives. A disk that fills up ends the recording; what was written stays readable.
 pub fn run(args: Args) -> Result<(), Failure> {
-    let format = match (content(&args.output)?, &args.listen) {
-        (Content::Tape, None) => return tape(&args),
-        (Content::Tape, Some(_)) => {
-            let why = "a tape is made by attaching: leave out --listen";
-            return Err(Failure::Usage(why.into()));
-        }
-        (Content::Profile(format), _) => format,
-    };
-    let bytes = match &args.listen {
-        Some(address) => ask(&args, format, address)?,
-        None => format.encode(&watch(&args)?, LIMIT_DEFAULT, svg_style(args.kind)),
+    let format = match content(&args.output)? {
+        Content::Tape => return tape(&args),
+        Content::Profile(format) => format,
     };
     let shown = args.output.display();
-    std::fs::write(&args.output, &bytes)
-        .map_err(|error| Failure::Failed(format!("cannot write {shown}: {error}")))?;
+    let cannot = |error| Failure::Failed(format!("cannot write {shown}: {error}"));
+    // Before the window: it must not be over when it turns out that there is no such directory.
+    let is_new = !args.output.exists();
+    let mut file =
+        File::options().write(true).create(true).truncate(false).open(&args.output).map_err(cannot)?;
+    let bytes = match taken(&args, format) {
+        Ok(bytes) => bytes,
+        Err(failure) => {
+            if is_new {
+                let _ = std::fs::remove_file(&args.output);
+            }
+            return Err(failure);
+        }
+    };
+    if file.metadata().is_ok_and(|file| file.is_file()) {
+        file.set_len(0).map_err(cannot)?;
+    }
+    file.write_all(&bytes).map_err(cannot)?;
     let what = match format {
         Format::Pprof => format!("; `go tool pprof {shown}` opens it"),
         Format::Svg => "; a browser opens it".to_owned(),
@@ -85,6 +98,22 @@ pub fn run(args: Args) -> Result<(), Failure> {
     };
     eprintln!("wrote {shown} ({} bytes){what}", bytes.len());
     Ok(())
+}
+
+/// The profile as bytes, from a running agent or by attaching.
+fn taken(args: &Args, format: Format) -> Result<Vec<u8>, Failure> {
+    if let Some(address) = &args.listen {
+        return ask(args, format, address);
+    }
+    let profile = watch(args)?;
+    if profile.samples.is_empty() {
+        eprintln!("no samples: in this window nothing passed the filters that was to be sampled");
+    }
+    // The other formats say it themselves.
+    if matches!(format, Format::Folded) {
+        profile.missing().iter().for_each(|missing| eprintln!("missing: {missing}"));
+    }
+    Ok(format.encode(&profile, LIMIT_DEFAULT, svg_style(args.profile())))
 }
 
 fn svg_style(kind: &Kind) -> svg::Style {
@@ -109,7 +138,24 @@ fn content(output: &Path) -> Result<Content, Failure> {
     })
 }
 
+impl Args {
+    fn profile(&self) -> &'static Kind {
+        self.kind.unwrap_or(&profiles::profile::KIND)
+    }
+
+    fn rate(&self) -> u32 {
+        self.hz.unwrap_or(DEFAULT_HZ)
+    }
+}
+
 fn tape(args: &Args) -> Result<(), Failure> {
+    if args.listen.is_some() {
+        return Err(Failure::Usage("a tape is made by attaching: leave out --listen".into()));
+    }
+    if args.kind.is_some() || args.hz.is_some() || args.filters.pairs().next().is_some() {
+        let why = "a tape holds everything that enters: --kind, --hz and filters are for profiles, or for replaying it";
+        return Err(Failure::Usage(why.into()));
+    }
     let options = agent::Options { tape: Some(args.output.clone()), ..args.attach.options() };
     let signals = Signals::catch()?;
     let agent = agent::start(options)?;
@@ -134,7 +180,7 @@ fn watch(args: &Args) -> Result<Profile, Failure> {
     let agent = agent::start(options)?;
     live::print_probes(&agent);
     let hub = agent.hub();
-    let wish = hub.demand().wish(args.hz);
+    let wish = hub.demand().wish(args.rate());
     let from_ns = ktime_ns();
     signals.wait(Until::Passed(args.duration), &agent, |_| {});
     let window = Window { from_ns, until_ns: ktime_ns() };
@@ -142,7 +188,7 @@ fn watch(args: &Args) -> Result<Profile, Failure> {
     drop(wish);
     let snapshot = answer(&hub.excerpt(&window), window);
     agent.stop()?;
-    Ok(profiles::profile(args.kind, &snapshot, &query))
+    Ok(profiles::profile(args.profile(), &snapshot, &query))
 }
 
 /// Waits until the records up to an instant are in, and some of the time that naming takes.
@@ -164,25 +210,27 @@ fn query(args: &Args) -> Result<Query, Failure> {
 fn ask(args: &Args, format: Format, address: &str) -> Result<Vec<u8>, Failure> {
     query(args)?;
     let seconds = args.duration.as_secs_f64().to_string();
-    let mut pairs: Vec<(&str, String)> = args.filters.pairs().collect();
-    pairs.push(("seconds", seconds.clone()));
-    let path = match format {
-        Format::Pprof | Format::Text => "/debug/pprof/",
-        Format::Svg | Format::Folded => "/flamegraph/",
+    let filters: Vec<(&str, String)> = args.filters.pairs().collect();
+    let get = |path: &str, more: &[(&str, &str)]| {
+        let own = filters.iter().map(|(name, value)| (*name, value.as_str()));
+        let query = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(own.chain(more.iter().copied()))
+            .finish();
+        let path = format!("{path}{}?{query}", args.profile().name);
+        client::get_within(address, &path, args.duration + ANSWER_MAX)
     };
-    match format {
-        // As Go's handlers, the agent gives no text of a window that lasts: it is asked for when it is over.
+    let rate = args.rate().to_string();
+    let live = [("seconds", seconds.as_str()), ("hz", &rate)];
+    Ok(match format {
+        Format::Pprof => get(PPROF_PATH, &live)?,
+        Format::Svg => get(FLAMEGRAPH_PATH, &live)?,
+        Format::Folded => get(FLAMEGRAPH_PATH, &[live[0], live[1], ("format", "folded")])?,
+        // As Go's handlers, the agent gives no text of a window that lasts: it is asked for again when it is over.
         Format::Text => {
-            std::thread::sleep(args.duration);
-            pairs.extend([("ago", seconds), ("debug", "1".to_owned())]);
+            get(PPROF_PATH, &live)?;
+            get(PPROF_PATH, &[live[0], ("ago", &seconds), ("debug", "1")])?
         }
-        Format::Folded => pairs.extend([("format", "folded".to_owned()), ("hz", args.hz.to_string())]),
-        Format::Pprof | Format::Svg => pairs.push(("hz", args.hz.to_string())),
-    }
-    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
-    let path = format!("{path}{}?{query}", args.kind.name);
-    client::get_within(address, &path, args.duration + ANSWER_MAX)
-        .map_err(|error| Failure::Failed(error.to_string()))
+    })
 }
 
 #[cfg(test)]

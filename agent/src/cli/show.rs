@@ -89,8 +89,7 @@ fn ask(view: &'static str, own: &[(&str, &str)], args: Args) -> Result<(), Failu
     let window = args.duration.as_deref().and_then(|text| options::duration(text).ok());
     let longest = client::ANSWER_MAX + window.unwrap_or_default();
     loop {
-        let body = client::get_within(&args.listen, &path, longest)
-            .map_err(|error| Failure::Failed(error.to_string()))?;
+        let body = client::get_within(&args.listen, &path, longest)?;
         let text = tables::text(view, body, args.output)?;
         if args.watch && std::io::stdout().is_terminal() && args.output == Format::Table {
             options::print(b"\x1b[H\x1b[2J")?;

@@ -60,8 +60,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let pictures = if args.once { Some(1) } else { args.count };
     let redrawn = std::io::stdout().is_terminal() && args.output == Format::Table && pictures != Some(1);
     for picture in 1.. {
-        let body = client::get(&args.listen, &args.path());
-        let body = body.map_err(|error| Failure::Failed(error.to_string()))?;
+        let body = client::get(&args.listen, &args.path())?;
         let mut text = if redrawn { b"\x1b[H\x1b[2J".to_vec() } else { Vec::new() };
         match args.output {
             Format::Table => text.extend(tables::text(VIEW.name, body, args.output)?),

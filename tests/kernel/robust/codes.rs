@@ -31,6 +31,10 @@ fn wrong_usage_is_2() {
         (&["diagnose", "-d", "99h"], "seconds"),
         (&["diagnose", "-o", "xml"], "json"),
         (&["record", "-o", "x.pdf"], ".tape"),
+        (&["record", "-o", "x.tape", "--pod", "a"], "everything that enters"),
+        (&["record", "-o", "x.tape", "--kind", "exec"], "everything that enters"),
+        (&["record", "-o", "x.svg", "--hz", "0"], "1..=999"),
+        (&["storms", "--listen", "nowhere"], "no address"),
         (&["replay", "/dev/null", "nothing"], "findings, storms"),
         (&["replay", "/dev/null", "-q", "limit=0"], "\"limit\""),
     ] {
@@ -44,6 +48,13 @@ fn failures_are_1() {
     refused(&mut slowpod(&["run", "--listen", "nowhere"]), 1, &["no address"]);
     refused(&mut slowpod(&["run", "--listen", "192.0.2.1:0", "--insecure-listen"]), 1, &["no such address"]);
     refused(&mut slowpod(&["run", "--listen", "127.0.0.1:0", "--bpf-object", "/dev/null"]), 1, &["object"]);
+    // Said at once, not when the window is over.
+    let ended = refused(&mut slowpod(&["record", "-d", "1h", "-o", "/proc/no/x.svg"]), 1, &["cannot write"]);
+    assert!(!ended.err.contains("attached"), "{}", ended.err);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.txt").display().to_string();
+    refused(&mut slowpod(&["record", "-d", "1h", "-o", &path, "--listen", "127.0.0.1:1"]), 1, &["no agent"]);
+    assert!(!std::path::Path::new(&path).exists(), "no empty file is left");
     refused(&mut slowpod(&["storms", "--listen", "127.0.0.1:1"]), 1, &["no agent answers", "slowpod run"]);
 }
 

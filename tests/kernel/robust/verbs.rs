@@ -169,6 +169,8 @@ fn storms_are_told_as_over_http() {
     let by_http = agent.view_when(&path, |answer| over(answer, pid).is_some());
     let by_verb = run(&mut slowpod_storms(&agent, &["--pid", &pid.to_string()])).ok().json();
     assert_eq!(by_verb.number("/daemons_matched"), 1);
+    let ended = run(&mut slowpod_storms(&agent, &["--limit", "0"]));
+    assert_eq!(ended.code(), Some(2), "a question that the agent refuses is wrong usage: {}", ended.err);
     let [by_http, by_verb] = [by_http, by_verb].map(|answer| over(&answer, pid).expect("the daemon"));
     assert_eq!(spawns(&by_http), 200);
     assert_eq!(settled(&by_verb), settled(&by_http));
