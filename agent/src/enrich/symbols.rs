@@ -131,8 +131,11 @@ impl Symbols {
             Known::ProcessGone
         } else {
             let places = answer.places.iter().map(|id| self.places.get(id).cloned());
-            match places.collect::<Option<Box<[_]>>>() {
-                Some(places) => Known::Places(places),
+            match places.collect::<Option<Vec<_>>>() {
+                Some(mut places) => {
+                    places.truncate(believed(&places));
+                    Known::Places(places.into())
+                }
                 None => {
                     self.loss.dangling += 1;
                     return;
@@ -163,6 +166,11 @@ impl Symbols {
             Known::Places(places) => Some(places.iter().flat_map(|place| &place.frames)),
             Known::ProcessGone => None,
         }
+    }
+
+    /// Whether a stack has no names, since its process was gone or another program before it could be looked at.
+    pub fn is_gone(&self, stack: u64) -> bool {
+        matches!(self.stacks.get(&stack), Some(Known::ProcessGone))
     }
 
     /// Whether a user stack goes back to where its thread began, as far as one can tell; true also while it has no names.
@@ -236,6 +244,19 @@ impl Known {
             process_gone: matches!(self, Known::ProcessGone),
         }
     }
+}
+
+/// How many of a stack's places to believe. Through code that keeps no frame pointers a walk goes astray, and what it then takes
+/// for a caller lies in data, or nowhere.
+fn believed(places: &[Arc<Place>]) -> usize {
+    let is = |place: &Arc<Place>, names: &[&str]| names.contains(&&*place.module.path);
+    let astray = places.iter().skip(1).position(|place| is(place, &["[heap]", "[stack]"]));
+    let mut end = astray.map_or(places.len(), |at| at + 1);
+    // In the middle it may be code that was unloaded since.
+    while end > 1 && is(&places[end - 1], &["[unmapped]"]) {
+        end -= 1;
+    }
+    end
 }
 
 impl Module {

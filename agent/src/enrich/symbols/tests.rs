@@ -37,6 +37,34 @@ fn frames_come_innermost_first_and_unknown_ones_say_where_they_are() {
 }
 
 #[test]
+fn where_a_walk_went_astray_its_stack_ends() {
+    let mut symbols = Symbols::default();
+    let odd = |id, path: &str| fact::Module { id, path: path.into(), build_id: String::new() };
+    let at = |id, module| fact::Place { module, ..place(id, &[]) };
+    let told = told();
+    let fact = fact::Symbols {
+        modules: [told.modules, vec![odd(2, "[heap]"), odd(3, "[unmapped]")]].concat(),
+        places: [told.places, vec![at(4, 2), at(5, 3)]].concat(),
+        stacks: vec![
+            stack(1, &[3, 4, 3]),
+            stack(2, &[3, 5, 3, 5, 5]),
+            stack(3, &[4, 3]),
+            stack(4, &[5]),
+            stack(5, &[3, 5, 4, 3]),
+        ],
+        ..told
+    };
+    symbols.take(&fact, |_, _| false);
+    let [heap, unloaded] = ["[heap]+0x104", "[unmapped]+0x105"];
+    assert_eq!(names(&symbols, 1), ["main"]);
+    assert_eq!(names(&symbols, 2), ["main", unloaded, "main"], "code may have been unloaded");
+    assert_eq!(names(&symbols, 3), [heap, "main"], "where it ran is known, and not walked to");
+    assert_eq!(names(&symbols, 4), [unloaded]);
+    assert_eq!(names(&symbols, 5), ["main"]);
+    assert!(!symbols.is_whole(1), "who called it is not known");
+}
+
+#[test]
 fn stacks_that_are_not_whole_are_counted_once() {
     let mut symbols = Symbols::default();
     let deep = stack(1, &[3; FRAMES]);

@@ -22,6 +22,10 @@ const BROKEN: &str = "[no frame pointers from here]";
 /// What stands for a stack that was taken and is not there: its record was lost, or came before the answer's first.
 pub const NOT_KNOWN: &str = "[stack not known]";
 
+/// What stands for a stack whose process was gone, or another program, before anybody knew what is at its addresses. These differ from
+/// process to process: a thousand short children would be a thousand stacks of numbers.
+const GONE: &str = "[stack not named in time]";
+
 /// Label of waits that are too short to be told one by one.
 const SHORT: &str = "short";
 
@@ -214,6 +218,10 @@ impl<'a> Collector<'a> {
                 .skip_while(|frame| by_hook && is_hook(&frame.name))
                 .map(|frame| self.named(frame, kernel))
                 .collect(),
+            None if state.symbols.is_gone(id) => {
+                self.flaws.gone_stacks += 1;
+                vec![self.note(GONE)]
+            }
             None => addresses.iter().map(|address| self.unnamed(*address, kernel)).collect(),
         };
         if frames.is_empty() {

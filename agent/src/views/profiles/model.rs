@@ -64,6 +64,8 @@ pub struct Flaws {
     pub cut_stacks: u64,
     /// Stacks that end where code keeps no frame pointers: who called that is not known.
     pub broken_stacks: u64,
+    /// Stacks of processes that were gone, or another program, before they could be looked at.
+    pub gone_stacks: u64,
     /// Places in code that have no name.
     pub unnamed_places: u64,
 }
@@ -112,11 +114,12 @@ impl Profile {
 
     /// What is missing from it, as short clauses; none when nothing is.
     pub fn missing(&self) -> Vec<String> {
-        let Flaws { without_stack, cut_stacks, broken_stacks, unnamed_places } = self.flaws;
+        let Flaws { without_stack, cut_stacks, broken_stacks, gone_stacks, unnamed_places } = self.flaws;
         let flaws = [
             (without_stack, "samples without a stack"),
             (cut_stacks, "stacks cut short"),
             (broken_stacks, "stacks that end where there are no frame pointers"),
+            (gone_stacks, "stacks not named in time: their processes were gone"),
             (unnamed_places, "places in code without a name"),
         ];
         let mut missing: Vec<String> = flaws

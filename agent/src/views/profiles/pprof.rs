@@ -43,6 +43,7 @@ fn message(profile: &Profile) -> protos::Profile {
         label: [labels[sample.owner as usize].clone(), writer.labels(own_labels(profile, sample))].concat(),
     });
     let sample = sample.collect();
+    let (time_nanos, duration_nanos) = covered(profile);
     let comment = comments(profile).iter().map(|line| writer.text(line)).collect();
     protos::Profile {
         sample_type,
@@ -51,13 +52,26 @@ fn message(profile: &Profile) -> protos::Profile {
         location: writer.locations,
         function: writer.functions,
         string_table: writer.texts.iter().map(|text| text.to_string()).collect(),
-        time_nanos: profile.begin_unix_ns,
-        duration_nanos: (profile.window.seconds * 1e9) as i64,
+        time_nanos,
+        duration_nanos,
         period_type,
         period: if kind.period.is_some() { saturated(profile.period) } else { 0 },
         comment,
         default_sample_type,
         ..protos::Profile::default()
+    }
+}
+
+/// The time that the samples are from, and its length: pprof divides by it. Of a window that reaches back beyond the first record
+/// that is a part.
+fn covered(profile: &Profile) -> (i64, i64) {
+    let window = &profile.window;
+    let ns = |seconds: f64| (seconds * 1e9) as i64;
+    match window.seconds - window.covered_seconds {
+        missing if window.covered_seconds > 0.0 && profile.begin_unix_ns > 0 => {
+            (profile.begin_unix_ns.saturating_add(ns(missing)), ns(window.covered_seconds))
+        }
+        _ => (profile.begin_unix_ns, ns(window.seconds)),
     }
 }
 
@@ -200,6 +214,7 @@ mod tests {
     use crate::enrich::symbols::Module;
     use crate::fold::{Limits, State, Window};
     use crate::views::Query;
+    use crate::views::completeness::WindowBlock;
     use crate::views::profiles::model::Place;
     use crate::views::profiles::owner::Owner;
     use std::io::Read;
@@ -274,6 +289,20 @@ mod tests {
             ("thread.name", "worker"),
         ];
         assert_eq!(labels, expected);
+    }
+
+    #[test]
+    fn it_lasted_as_long_as_there_are_records_of_it() {
+        let length = |seconds, covered_seconds| {
+            let made = made();
+            let window = WindowBlock { seconds, covered_seconds, ..made.window.clone() };
+            let read = decoded(&encode(&Profile { window, ..made }));
+            (read.time_nanos - 1_767_323_045_000_000_000, read.duration_nanos)
+        };
+        const S: i64 = 1_000_000_000;
+        assert_eq!(length(60.0, 60.0), (0, 60 * S));
+        assert_eq!(length(60.0, 24.5), (35 * S + S / 2, 24 * S + S / 2), "pprof divides by it");
+        assert_eq!(length(60.0, 0.0), (0, 60 * S), "of nothing");
     }
 
     #[test]
