@@ -66,7 +66,7 @@ fn what_hangs_is_told_while_it_does_and_once() {
     let mut after = Hung::both();
     // While a client listens, what goes on is told every second.
     let address = agent.address().to_owned();
-    let listener = std::thread::spawn(move || client::get(&address, "/debug/pprof/offcpu?seconds=8"));
+    let listener = std::thread::spawn(move || client::get(&address, "/debug/pprof/offcpu?seconds=12"));
     for hung in [&before, &after] {
         let answer = told(&agent, hung, 3 * S);
         for hung in hung {
