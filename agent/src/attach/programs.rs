@@ -8,18 +8,41 @@ use aya::{
     util::online_cpus,
 };
 use slowpod_ebpf::abi::probes::{Hook, Program};
-use std::{error::Error, io, os::fd::AsFd, thread, time::Instant};
+use std::{
+    error::Error,
+    io,
+    os::fd::AsFd,
+    sync::{Mutex, PoisonError},
+    thread,
+    time::Instant,
+};
 
-/// Loads these programs, each in a thread of its own: most of what attaching takes is the kernel's verifier, which
-/// works on as many programs at once as there are CPUs. What fails here fails again, with its reason, when it is hooked.
+/// The program that takes the verifier longest by far.
+const SLOWEST: &str = "sched_switch";
+
+/// Loads these programs, as many at once as there are CPUs: most of what attaching takes is the kernel's verifier. The
+/// slowest goes first, and with no more threads than CPUs it has one to itself: what comes after waits for it. What fails here
+/// fails again, with its reason, when it is hooked.
 pub(super) fn load_together(ebpf: &mut Ebpf, btf: &Btf, wanted: &[Program]) {
-    thread::scope(|scope| {
-        for (name, loaded) in ebpf.programs_mut() {
-            if let Some(program) = wanted.iter().find(|program| program.name == name) {
-                // Without a thread it is loaded when it is hooked.
-                let _ = thread::Builder::new().spawn_scoped(scope, || load(loaded, btf, program.hook));
-            }
+    let wish = |name: &str| wanted.iter().find(|program| program.name == name);
+    let mut jobs: Vec<_> =
+        ebpf.programs_mut().filter_map(|(name, loaded)| Some((wish(name)?, loaded))).collect();
+    // Taken from the end.
+    jobs.sort_by_key(|(program, _)| program.name == SLOWEST);
+    let cpus = thread::available_parallelism().map_or(1, usize::from);
+    let jobs = Mutex::new(jobs);
+    let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let work = || {
+        while let Some((program, loaded)) = next() {
+            let _ = load(loaded, btf, program.hook);
         }
+    };
+    thread::scope(|scope| {
+        for _ in 1..cpus {
+            // Without a thread the others do its work.
+            let _ = thread::Builder::new().spawn_scoped(scope, work);
+        }
+        work();
     });
 }
 

@@ -26,6 +26,9 @@ use zerocopy::IntoBytes;
 
 /// How often the rings are drained. A storm at full speed fills a twentieth of a ring meanwhile.
 pub const TICK: Duration = Duration::from_millis(100);
+/// The same in the first turns: what the start-up scan found is asked for as soon as it can be. Longer than a record's way.
+const FIRST_TICK: Duration = Duration::from_millis(10);
+const FIRST_TURNS: u32 = 10;
 /// How often the kernel's counters are read for losses.
 const COUNTERS_NS: u64 = 500_000_000;
 /// How often the programs' own statistics are read: they are for `/metrics`, and cost more than all else of an idle
@@ -66,6 +69,8 @@ pub struct LiveSource {
     parts: Parts,
     order: Order,
     clock: ClockWatch,
+    /// Waits left of those that are short.
+    first_turns: u32,
     counters_due_ns: u64,
     programs_due_ns: u64,
     pressure: PressureWatch,
@@ -90,6 +95,7 @@ impl LiveSource {
             parts,
             order: Order::default(),
             clock: ClockWatch::default(),
+            first_turns: FIRST_TURNS,
             counters_due_ns: 0,
             programs_due_ns: 0,
             pressure: PressureWatch::default(),
@@ -156,7 +162,9 @@ impl LiveSource {
     /// # Errors
     /// When the rings cannot be waited for.
     pub fn read(&mut self, batch: &mut Vec<u8>) -> Result<u64, CaptureError> {
-        self.parts.rings.wait(TICK)?;
+        let tick = if self.first_turns > 0 { FIRST_TICK } else { TICK };
+        self.first_turns = self.first_turns.saturating_sub(1);
+        self.parts.rings.wait(tick)?;
         self.drain(batch)
     }
 
