@@ -188,7 +188,10 @@ impl<'a> Live<'a> {
         let whole = self.retell.complete(&self.state, records, now_ns);
         let evicted = {
             let mut recent = lock(&self.hub.recent);
-            recent.push(&whole, count(records), now_ns);
+            for piece in &whole.pieces {
+                recent.push(piece, 0, now_ns);
+            }
+            recent.push(&whole.behind, whole.count, now_ns);
             if recent.wants_keyframe(now_ns) {
                 self.retell = Retell::default();
                 recent.begin_chunk(now_ns, &keyframe(&self.state, now_ns));
@@ -239,15 +242,6 @@ fn in_flight(state: &State) -> BTreeMap<(Arc<str>, Arc<str>), u64> {
         *rows.entry((call.command_label().into(), call.plugin.clone())).or_default() += 1;
     }
     rows
-}
-
-fn count(mut records: &[u8]) -> u64 {
-    let mut count = 0;
-    while let Ok(header) = decode::header(records) {
-        records = &records[header.len_bytes as usize..];
-        count += 1;
-    }
-    count
 }
 
 /// Records that rebuild who and what a state knows: the beginning of a chunk or of a tape. Stacks are told where they

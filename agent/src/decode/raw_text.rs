@@ -5,7 +5,7 @@
 //! valid UTF-8 is `\x` and two hexadecimal digits. So `ipset\0add\0` is an argv, and `caf\xe9` a Latin-1 name.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
-use std::fmt::{self, Write};
+use std::fmt;
 
 /// Bytes as the kernel gave them; escaped when shown or serialised.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,11 +38,14 @@ fn hex_digit(byte: u8) -> Option<u8> {
 impl fmt::Display for RawText {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
-            for char in chunk.valid().chars() {
-                match char {
-                    '\\' => out.write_str("\\\\")?,
-                    '\0' => out.write_str("\\0")?,
-                    plain => out.write_char(plain)?,
+            for piece in chunk.valid().split_inclusive(['\\', '\0']) {
+                // Each piece in one go: an argv has few of them, and a keyframe many argvs.
+                let plain = piece.strip_suffix(['\\', '\0']).unwrap_or(piece);
+                out.write_str(plain)?;
+                match &piece[plain.len()..] {
+                    "\\" => out.write_str("\\\\")?,
+                    "\0" => out.write_str("\\0")?,
+                    _ => {}
                 }
             }
             for byte in chunk.invalid() {

@@ -5,8 +5,9 @@
 
 use super::{ProcId, cni::CniWork, text};
 use crate::decode::fact::Namespaces;
+use rustc_hash::FxHashMap;
 use slowpod_ebpf::abi::{Task, exit::Exit};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Processes kept in all. A node has some hundreds to some thousands; beyond this new ones are not kept, and
@@ -91,8 +92,11 @@ impl Process {
 /// All processes known, alive and lately ended.
 #[derive(Clone, Debug)]
 pub struct Processes {
-    /// In boxes: a process takes a quarter of a kilobyte, and the table moves its rows about.
-    known: BTreeMap<ProcId, Box<Process>>,
+    /// In boxes: a process takes a quarter of a kilobyte, and the table moves its rows about. Hashed, since each record
+    /// asks several times.
+    known: FxHashMap<ProcId, Box<Process>>,
+    /// The same ids in order.
+    order: BTreeSet<ProcId>,
     ended: VecDeque<ProcId>,
     ended_max: usize,
     /// Processes that found no room.
@@ -102,7 +106,13 @@ pub struct Processes {
 impl Processes {
     /// An empty table that keeps the last `ended_max` ended processes beside the living.
     pub fn new(ended_max: usize) -> Self {
-        Processes { known: BTreeMap::new(), ended: VecDeque::new(), ended_max, refused: 0 }
+        Processes {
+            known: FxHashMap::default(),
+            order: BTreeSet::new(),
+            ended: VecDeque::new(),
+            ended_max,
+            refused: 0,
+        }
     }
 
     /// The process `task` belongs to, if it is known. Sharpens the key of a scanned process.
@@ -116,10 +126,10 @@ impl Processes {
             return Some(process.id);
         }
         let guess = self.lives_of(id.tgid).find(|p| !p.exact && same_tick(p.id.start_ns, id.start_ns))?.id;
-        let mut process = self.known.remove(&guess)?;
+        let mut process = self.remove(guess)?;
         process.id = id;
         process.exact = true;
-        self.known.insert(id, process);
+        self.insert(process);
         Some(id)
     }
 
@@ -150,12 +160,12 @@ impl Processes {
     /// All known lives of a pid, oldest first.
     pub fn lives_of(&self, tgid: u32) -> impl DoubleEndedIterator<Item = &Process> {
         let of = |start_ns| ProcId { tgid, start_ns };
-        self.known.range(of(0)..=of(u64::MAX)).map(|(_, process)| process.as_ref())
+        self.order.range(of(0)..=of(u64::MAX)).filter_map(|id| self.known.get(id).map(Box::as_ref))
     }
 
     /// All known processes, by pid.
     pub fn iter(&self) -> impl Iterator<Item = &Process> {
-        self.known.values().map(Box::as_ref)
+        self.order.iter().filter_map(|id| self.known.get(id).map(Box::as_ref))
     }
 
     /// How many are known.
@@ -174,7 +184,17 @@ impl Processes {
             self.refused += 1;
             return;
         }
-        self.known.insert(process.id, Box::new(process));
+        self.insert(Box::new(process));
+    }
+
+    fn insert(&mut self, process: Box<Process>) {
+        self.order.insert(process.id);
+        self.known.insert(process.id, process);
+    }
+
+    fn remove(&mut self, id: ProcId) -> Option<Box<Process>> {
+        self.order.remove(&id);
+        self.known.remove(&id)
     }
 
     /// Notes that a process ended: it stays for late records about it, until enough others have ended.
@@ -184,7 +204,7 @@ impl Processes {
         self.ended.push_back(id);
         while self.ended.len() > self.ended_max {
             if let Some(old) = self.ended.pop_front() {
-                self.known.remove(&old);
+                self.remove(old);
             }
         }
     }

@@ -6,8 +6,9 @@
 //! that was forked and never executed anything is its parent over again.
 
 use crate::decode::Event;
+use rustc_hash::FxHashMap;
 use slowpod_ebpf::abi::{Task, exec::FLAG_PATH_CUT, spawn::FLAG_THREAD};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Processes remembered, the latest ones; in a storm that is a second or two. 2 MiB.
@@ -41,7 +42,7 @@ type Key = (u32, u64);
 /// The latest processes.
 #[derive(Debug, Default)]
 pub struct Lately {
-    origins: HashMap<Key, Origin>,
+    origins: FxHashMap<Key, Origin>,
     order: VecDeque<Key>,
 }
 

@@ -14,7 +14,7 @@ use crate::decode::fact::symbols::Symbols;
 use crate::decode::{self, Event, Stack};
 use crate::memory;
 use slowpod_ebpf::abi::Kind;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
@@ -26,6 +26,9 @@ const QUEUE_ANSWERS: usize = 1_024;
 
 /// Stacks seen lately that a spawn may name: its record follows theirs in the ring.
 const LATE_STACKS: usize = 256;
+/// How long the thread leaves what comes lying once it has nothing to do: a storm's stacks come by the hundred, and
+/// each would wake it.
+const NAP: Duration = Duration::from_millis(5);
 /// Stacks of spawns waiting at most.
 const QUEUE_URGENT: usize = 512;
 /// Urgent stacks remembered as looked at, so that they are not looked at again when their turn in the other queue comes.
@@ -72,7 +75,7 @@ pub struct Counts {
 pub struct Symboliser {
     stacks: SyncSender<(Stack, Origin)>,
     urgent: SyncSender<(Stack, Origin)>,
-    late: VecDeque<Stack>,
+    late: Late,
     lately: Lately,
     answers: Receiver<Answer>,
     counts: Counts,
@@ -100,7 +103,7 @@ impl Symboliser {
         Ok(Symboliser {
             stacks,
             urgent,
-            late: VecDeque::new(),
+            late: Late::default(),
             lately: Lately::default(),
             answers,
             counts: Counts::default(),
@@ -125,10 +128,7 @@ impl Symboliser {
         let Ok((_, event)) = decode::event(record) else { return };
         self.lately.see(&event);
         if let Event::Stack(stack) = event {
-            if self.late.len() >= LATE_STACKS {
-                self.late.pop_front();
-            }
-            self.late.push_back(stack.clone());
+            self.late.put(stack.clone());
             self.ask(stack);
         } else if let Event::Spawn(spawn) = event
             && spawn.user_stack != 0
@@ -139,8 +139,7 @@ impl Symboliser {
 
     /// Asks about a stack of a spawn before all others, if it is new. Never waits.
     fn hurry(&mut self, id: u64) {
-        let Some(at) = self.late.iter().rposition(|stack| stack.fixed.id == id) else { return };
-        let Some(stack) = self.late.remove(at) else { return };
+        let Some(stack) = self.late.take(id) else { return };
         let origin = self.lately.of(&stack.fixed.task);
         // One that finds no place is in the other queue.
         if self.urgent.try_send((stack, origin)).is_ok() {
@@ -197,6 +196,29 @@ impl Symboliser {
     }
 }
 
+/// The stacks seen last, by id: every spawn asks for one, and few are new.
+#[derive(Debug, Default)]
+struct Late {
+    stacks: HashMap<u64, Stack>,
+    order: VecDeque<u64>,
+}
+
+impl Late {
+    fn put(&mut self, stack: Stack) {
+        self.order.push_back(stack.fixed.id);
+        self.stacks.insert(stack.fixed.id, stack);
+        if self.order.len() > LATE_STACKS
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.stacks.remove(&oldest);
+        }
+    }
+
+    fn take(&mut self, id: u64) -> Option<Stack> {
+        self.stacks.remove(&id)
+    }
+}
+
 /// What waits to be named.
 struct Queues {
     queue: Receiver<(Stack, Origin)>,
@@ -204,13 +226,23 @@ struct Queues {
 }
 
 impl Queues {
-    /// The next stack, and whether it is urgent. What is urgent is in the other queue as well, or that is full: so it is enough to wait there.
+    /// The next stack, and whether it is urgent. What is urgent is in the other queue as well, or that is full: so it is
+    /// enough to wait there.
     fn next(&self, until: Instant) -> Result<(Stack, Origin, bool), RecvTimeoutError> {
-        if let Ok((stack, origin)) = self.urgently.try_recv() {
-            return Ok((stack, origin, true));
+        if let Some(next) = self.at_hand() {
+            return Ok(next);
+        }
+        std::thread::sleep(NAP);
+        if let Some(next) = self.at_hand() {
+            return Ok(next);
         }
         let next = self.queue.recv_timeout(until.saturating_duration_since(Instant::now()));
         next.map(|(stack, origin)| (stack, origin, false))
+    }
+
+    fn at_hand(&self) -> Option<(Stack, Origin, bool)> {
+        let urgent = self.urgently.try_recv().map(|(stack, origin)| (stack, origin, true));
+        urgent.or_else(|_| self.queue.try_recv().map(|(stack, origin)| (stack, origin, false))).ok()
     }
 }
 
