@@ -6,13 +6,16 @@
 use super::{ProcId, cni::CniWork, text};
 use crate::decode::fact::Namespaces;
 use rustc_hash::FxHashMap;
-use slowpod_ebpf::abi::{Task, exit::Exit};
+use slowpod_ebpf::abi::{Task, exit::Exit, settings::QUEUE_AGE_NS};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Processes kept in all. A node has some hundreds to some thousands; beyond this new ones are not kept, and
 /// counted.
 pub const PROCESSES_MAX: usize = 65_536;
+
+/// A process that lived for so long has sums of its own (`QUEUE_AGE_NS` of the kernel's programs).
+const LASTING_NS: u64 = QUEUE_AGE_NS;
 
 /// What is known of one process.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -97,7 +100,10 @@ pub struct Processes {
     known: FxHashMap<ProcId, Box<Process>>,
     /// The same ids in order.
     order: BTreeSet<ProcId>,
-    ended: VecDeque<ProcId>,
+    /// Of the ended, those that lived for less than [`LASTING_NS`], and
+    ended_short: VecDeque<ProcId>,
+    /// the others: what they took is told of them by name, and a storm must not wash that name away.
+    ended_lasting: VecDeque<ProcId>,
     ended_max: usize,
     /// Processes that found no room.
     pub refused: u64,
@@ -109,7 +115,8 @@ impl Processes {
         Processes {
             known: FxHashMap::default(),
             order: BTreeSet::new(),
-            ended: VecDeque::new(),
+            ended_short: VecDeque::new(),
+            ended_lasting: VecDeque::new(),
             ended_max,
             refused: 0,
         }
@@ -197,13 +204,17 @@ impl Processes {
         self.known.remove(&id)
     }
 
-    /// Notes that a process ended: it stays for late records about it, until enough others have ended.
-    pub fn end(&mut self, id: ProcId) {
+    /// Notes that a process ended at `now_ns`: it stays for late records about it, until enough others have ended.
+    pub fn end(&mut self, id: ProcId, now_ns: u64) {
         let Some(process) = self.known.get_mut(&id).filter(|process| !process.gone) else { return };
         process.gone = true;
-        self.ended.push_back(id);
-        while self.ended.len() > self.ended_max {
-            if let Some(old) = self.ended.pop_front() {
+        let is_short = process.spawned_ns > 0 && now_ns.saturating_sub(process.spawned_ns) < LASTING_NS;
+        let queue = if is_short { &mut self.ended_short } else { &mut self.ended_lasting };
+        queue.push_back(id);
+        while self.ended_short.len() + self.ended_lasting.len() > self.ended_max {
+            let too_many = self.ended_lasting.len() > self.ended_max / 2 || self.ended_short.is_empty();
+            let queue = if too_many { &mut self.ended_lasting } else { &mut self.ended_short };
+            if let Some(old) = queue.pop_front() {
                 self.remove(old);
             }
         }
@@ -263,9 +274,29 @@ mod tests {
             table.put(process(tgid, 10, true));
         }
         for tgid in 1..=4 {
-            table.end(ProcId { tgid, start_ns: 10 });
+            table.end(ProcId { tgid, start_ns: 10 }, 20);
         }
         let left: Vec<u32> = table.iter().map(|p| p.id.tgid).collect();
         assert_eq!(left, [3, 4, 5]);
+    }
+
+    #[test]
+    fn a_storm_does_not_wash_away_who_lasted() {
+        let mut table = Processes::new(4);
+        let mut end = |tgid, lived_ns| {
+            let id = ProcId { tgid, start_ns: 10 };
+            table.put(Process { spawned_ns: 10, ..process(tgid, 10, true) });
+            table.end(id, 10 + lived_ns);
+            table.iter().map(|process| process.id.tgid).collect::<Vec<_>>()
+        };
+        end(1, LASTING_NS);
+        for tgid in 2..100 {
+            end(tgid, LASTING_NS - 1);
+        }
+        assert_eq!(end(100, 1), [1, 98, 99, 100]);
+        for tgid in 101..200 {
+            end(tgid, LASTING_NS);
+        }
+        assert_eq!(end(200, 1), [100, 198, 199, 200], "nor the other way round");
     }
 }

@@ -97,8 +97,14 @@ fn finding(state: &State, LockId { dev, ino }: LockId, lock: &Lock) -> Option<Fi
                 Number::Whole(holders.iter().map(|(_, held)| held.longest_ns).max().unwrap_or(0)),
             ),
         ]),
-        fix: vec![advice(&name)],
-        evidence: vec![evidence(longest), Evidence { view: "cni", query: String::new() }],
+        fix: vec![advice(&name, pods > 0)],
+        evidence: [
+            Some(evidence(longest)),
+            (pods > 0).then(|| Evidence { view: "cni", query: String::new() }),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
         subject: if pods > 0 { Subject::Cni } else { Subject::Process(longest.waiter) },
     })
 }
@@ -158,7 +164,7 @@ fn evidence(wait: &LockWait) -> Evidence {
     }
 }
 
-fn advice(name: &str) -> String {
+fn advice(name: &str, of_pods: bool) -> String {
     if name.ends_with("/xtables.lock") {
         return "each `iptables` takes this lock for the whole table: write all rules to one `iptables-restore \
                 --noflush`, or use nftables, which has no such lock."
@@ -169,5 +175,6 @@ fn advice(name: &str) -> String {
                 pods at once, or use an IPAM whose store takes no lock."
             .into();
     }
-    "do less while the lock is held (disk writes above all), split what it protects, or start fewer pods at once.".into()
+    let fewer = if of_pods { "start fewer pods at once" } else { "have fewer processes ask for it at once" };
+    format!("do less while the lock is held (disk writes above all), split what it protects, or {fewer}.")
 }

@@ -116,8 +116,9 @@ impl State {
             cni: fact.cni.as_deref().map(|work| cni_work(work).into()),
             gone: false,
         });
-        if fact.exited.is_some() {
-            self.processes.end(id);
+        if let Some(exited) = &fact.exited {
+            let known = Some(exited.exit_ns).filter(|exit_ns| *exit_ns > 0);
+            self.processes.end(id, known.unwrap_or(now_ns));
         } else if let Some(environment) = &fact.cni_environment {
             self.cni_scanned(id, environment, now_ns);
         } else {
@@ -139,7 +140,7 @@ impl State {
                 daemon.series.lost(id, &child.timing, &class, nameless);
             }
         }
-        self.processes.end(id);
+        self.processes.end(id, now_ns);
     }
 
     pub(super) fn cgroup(&mut self, cgroup: &decode::Cgroup<'_>) {

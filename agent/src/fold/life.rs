@@ -215,7 +215,7 @@ impl State {
                 self.loss.evict("ended_processes", 1);
             }
         }
-        self.processes.end(id);
+        self.processes.end(id, exit.header.ktime_ns);
     }
 
     pub(super) fn reap(&mut self, reap: &Reap) {

@@ -56,7 +56,9 @@ async function refresh() {
     showCompleteness(element("completeness"), storms.completeness);
     showFindings(element("findings"), element("findings-none"), findings);
     showStorms(element("storms"), element("storms-none"), element("storms-count"), storms);
-    say("good", isPaused() ? "paused" : "live");
+    if (isPaused()) say("warn", "paused");
+    else if (Number(controls.ended.value) > 0) say("", "looking back");
+    else say("good", "live");
   } catch (error) {
     if (error.name === "AbortError") return;
     if (error instanceof Refused) say("warn", error.status === 503 ? `wait: ${error.message}` : error.message);

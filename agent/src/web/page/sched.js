@@ -15,7 +15,12 @@ function say(kind, text) {
   status.textContent = text;
 }
 
+// One question at a time: an agent that is slow must not be asked by everyone who looks, again and again.
+let isAsking = false;
+
 async function refresh() {
+  if (isAsking) return;
+  isAsking = true;
   try {
     const response = await fetch(location.href);
     if (!response.ok) throw new Error((await response.json()).error);
@@ -24,6 +29,8 @@ async function refresh() {
     say("good", "live");
   } catch (error) {
     say("bad", error instanceof TypeError ? "the agent does not answer" : error.message);
+  } finally {
+    isAsking = false;
   }
 }
 
