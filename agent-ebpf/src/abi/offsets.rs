@@ -81,6 +81,7 @@ pub const OFFSETS: &[Offset] = &[
     row("OFF_FILES_FDT", &["files_struct.fdt"]),
     row("OFF_FDT_MAX_FDS", &["fdtable.max_fds"]),
     row("OFF_FDT_FD", &["fdtable.fd"]),
+    row("OFF_FILE_OPS", &["file.f_op"]),
     row("OFF_FILE_INODE", &["file.f_inode"]),
     row("OFF_FILE_PRIVATE", &["file.private_data"]),
     row("OFF_INODE_MODE", &["inode.i_mode"]),

@@ -1,5 +1,6 @@
 //! Why a thread goes to sleep: what `rules::cause` needs to know, read from the thread as it leaves the CPU.
 
+use aya_ebpf::{macros::map, maps::Array};
 use slowpod_ebpf::{
     abi::split::Cause,
     rules::cause::{self, Blocked, Call, FileKind},
@@ -7,10 +8,10 @@ use slowpod_ebpf::{
 
 use super::{
     kernel::{
-        BIT_TASK_IN_IOWAIT, File, OFF_FDT_FD, OFF_FDT_MAX_FDS, OFF_FILE_INODE, OFF_FILE_PRIVATE,
-        OFF_FILES_FDT, OFF_INODE_MODE, OFF_INODE_SB, OFF_REGS_ARG0, OFF_REGS_ARG1, OFF_REGS_SYSCALL,
-        OFF_SB_MAGIC, OFF_SK_FAMILY, OFF_SOCKET_SK, OFF_TASK_FILES, OFF_TASK_IN_IOWAIT, Regs, TaskStruct,
-        address, current, entry_regs, probe,
+        BIT_TASK_IN_IOWAIT, File, OFF_FDT_FD, OFF_FDT_MAX_FDS, OFF_FILE_INODE, OFF_FILE_OPS,
+        OFF_FILE_PRIVATE, OFF_FILES_FDT, OFF_INODE_MODE, OFF_INODE_SB, OFF_REGS_ARG0, OFF_REGS_ARG1,
+        OFF_REGS_SYSCALL, OFF_SB_MAGIC, OFF_SK_FAMILY, OFF_SOCKET_SK, OFF_TASK_FILES, OFF_TASK_IN_IOWAIT,
+        Regs, TaskStruct, address, current, entry_regs, probe,
     },
     settings,
     text::user_value,
@@ -177,18 +178,53 @@ pub fn open_file(task: *const TaskStruct, fd: u32) -> Option<*const File> {
     probe(OFF_FDT_FD.probe(table)?.wrapping_add(fd as usize)).filter(|file| !file.is_null())
 }
 
+/// Addresses of the operations that all pipes and all sockets have and nothing else has, once one of them was met: so most
+/// files that threads block on are told by one read less.
+#[map]
+static KNOWN_OPS: Array<u64> = Array::with_max_entries(2, 0);
+const PIPES: u32 = 0;
+const SOCKETS: u32 = 1;
+
 /// What an open file is.
 #[inline(always)]
 fn kind_of(file: *const File) -> Option<FileKind> {
+    let ops = OFF_FILE_OPS.probe(file)?;
+    if is_known(PIPES, ops) {
+        return Some(FileKind::Pipe);
+    }
+    if is_known(SOCKETS, ops) {
+        return socket_kind(file);
+    }
     let inode = OFF_FILE_INODE.probe(file)?;
     let mode = u32::from(OFF_INODE_MODE.probe(inode)?);
     if cause::is_socket(mode) {
-        let family = OFF_SK_FAMILY.probe(OFF_SOCKET_SK.probe(OFF_FILE_PRIVATE.probe(file)?)?)?;
-        return Some(cause::socket_kind(family));
+        know(SOCKETS, ops);
+        return socket_kind(file);
     }
     if cause::is_fifo(mode) {
+        know(PIPES, ops);
         return Some(FileKind::Pipe);
     }
     let magic = OFF_SB_MAGIC.probe(OFF_INODE_SB.probe(inode)?)?;
     Some(cause::file_kind(mode, magic))
+}
+
+#[inline(always)]
+fn socket_kind(file: *const File) -> Option<FileKind> {
+    let family = OFF_SK_FAMILY.probe(OFF_SOCKET_SK.probe(OFF_FILE_PRIVATE.probe(file)?)?)?;
+    Some(cause::socket_kind(family))
+}
+
+#[inline(always)]
+fn is_known(whose: u32, ops: u64) -> bool {
+    // SAFETY: a number in a map that is never freed.
+    ops != 0 && KNOWN_OPS.get_ptr(whose).is_some_and(|known| unsafe { *known == ops })
+}
+
+#[inline(always)]
+fn know(whose: u32, ops: u64) {
+    if let Some(known) = KNOWN_OPS.get_ptr_mut(whose) {
+        // SAFETY: as above; all CPUs write the same number.
+        unsafe { *known = ops };
+    }
 }

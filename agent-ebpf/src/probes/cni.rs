@@ -187,8 +187,8 @@ extern "C" fn environment_piece(place: u64) -> u64 {
 
 #[inline(always)]
 fn environment(task: *const TaskStruct) -> Option<(u64, u64)> {
-    let memory = OFF_TASK_MM.probe(task)?;
-    Some((OFF_MM_ENV_START.probe(memory)?, OFF_MM_ENV_END.probe(memory)?))
+    let memory = OFF_TASK_MM.of(task)?;
+    Some((OFF_MM_ENV_START.of(memory)?, OFF_MM_ENV_END.of(memory)?))
 }
 
 /// Copies a value to its place. Whether it is longer than that.

@@ -175,8 +175,8 @@ struct Argv {
 #[inline(always)]
 fn argv(task: *const TaskStruct) -> Argv {
     let range = || {
-        let memory = OFF_TASK_MM.probe(task)?;
-        Some((OFF_MM_ARG_START.probe(memory)?, OFF_MM_ARG_END.probe(memory)?))
+        let memory = OFF_TASK_MM.of(task)?;
+        Some((OFF_MM_ARG_START.of(memory)?, OFF_MM_ARG_END.of(memory)?))
     };
     match range() {
         Some((start, end)) if end > start => Argv { start, len: end - start },
@@ -194,9 +194,9 @@ struct Namespaces {
 #[inline(always)]
 fn namespaces(task: *const TaskStruct) -> Namespaces {
     let mut found = Namespaces::default();
-    if let Some(proxy) = OFF_TASK_NSPROXY.probe(task) {
-        found.mount = OFF_NSPROXY_MNT.probe(proxy).and_then(|ns| OFF_MNT_NS_INUM.probe(ns)).unwrap_or(0);
-        found.net = OFF_NSPROXY_NET.probe(proxy).and_then(|ns| OFF_NET_NS_INUM.probe(ns)).unwrap_or(0);
+    if let Some(proxy) = OFF_TASK_NSPROXY.of(task) {
+        found.mount = OFF_NSPROXY_MNT.of(proxy).and_then(|ns| OFF_MNT_NS_INUM.of(ns)).unwrap_or(0);
+        found.net = OFF_NSPROXY_NET.of(proxy).and_then(|ns| OFF_NET_NS_INUM.of(ns)).unwrap_or(0);
     }
     found.pid = innermost_pid(task).and_then(|(_, ns)| OFF_PID_NS_INUM.probe(ns)).unwrap_or(0);
     found

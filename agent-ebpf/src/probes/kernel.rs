@@ -144,6 +144,7 @@ fields! {
     OFF_FILES_FDT: Files => *const FdTable,
     OFF_FDT_MAX_FDS: FdTable => u32,
     OFF_FDT_FD: FdTable => *const *const File,
+    OFF_FILE_OPS: File => u64,
     OFF_FILE_INODE: File => *const Inode,
     OFF_FILE_PRIVATE: File => *const Socket,
     OFF_INODE_MODE: Inode => u16,
@@ -291,8 +292,8 @@ fn cgroup_v1_id(task: *const TaskStruct, controller: u32) -> Option<u64> {
 /// The thread's pid as its own innermost pid namespace counts it, and that namespace.
 #[inline(always)]
 pub fn innermost_pid(task: *const TaskStruct) -> Option<(u32, *const PidNs)> {
-    let pid = OFF_TASK_THREAD_PID.probe(task)?;
-    let level = OFF_PID_LEVEL.probe(pid)?;
+    let pid = OFF_TASK_THREAD_PID.of(task)?;
+    let level = OFF_PID_LEVEL.of(pid)?;
     let stride = OFF_PID_NUMBERS_1.offset()?.wrapping_sub(OFF_PID_NUMBERS.offset()?);
     let numbers: *const u8 = OFF_PID_NUMBERS.within(pid)?.cast();
     let upid: *const Upid = numbers.wrapping_add(level as usize * stride as usize).cast();
