@@ -11,6 +11,9 @@ use std::sync::Arc;
 /// Most values that one sample has.
 pub const VALUES_MAX: usize = 3;
 
+/// What the completeness block counts of all stacks of the node, and [`Flaws`] of those in the profile.
+const OF_STACKS: [&str; 3] = ["stacks", "stacks_without_frame_pointers", "stack_names_process_gone"];
+
 /// A frame of a stack.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Frame {
@@ -132,7 +135,9 @@ impl Profile {
         for (what, counts) in
             [("lost", lost), ("only counted", counted_only), ("cut", truncated), ("evicted", evicted)]
         {
-            missing.extend(counts.iter().map(|(name, count)| format!("{what}: {count} {name}")));
+            // Of its stacks it has said so itself: these are the whole node's.
+            let others = counts.iter().filter(|(name, _)| !OF_STACKS.contains(name));
+            missing.extend(others.map(|(name, count)| format!("{what}: {count} {name}")));
         }
         if *unattributed > 0 {
             missing.push(format!("{unattributed} records of unknown processes"));
