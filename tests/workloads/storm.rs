@@ -13,7 +13,7 @@ use crate::spawn::{CHILD_WORDS, Child, How, Program, children_json, start};
 use crate::sys::{self, Pid, gettid, monotonic_ns};
 
 pub(crate) const OPTIONS: &str = "[--count N] [--spawners S] [--how spawn|fork|vfork|threads] [--argv-tag X] \
-     [--fail-every K] [--brief]";
+     [--fail-every K] [--program PATH] [--brief]";
 
 /// Most children of one run: more would not fit a pid space of the usual size twice over.
 const COUNT_MAX: u64 = 1_000_000;
@@ -29,11 +29,14 @@ struct Storm {
     tag: String,
     /// Every so many children one is /bin/false; 0 = none.
     fail_every: usize,
+    /// What the others run.
+    program: String,
     brief: bool,
 }
 
 /// `--count` children in all, shared out over the spawners. Child I of spawner S has the argv
-/// `["true", TAG, "S.I"]` (`"false"` for those that `--fail-every` picks) and exit code 0 (1).
+/// `["true", TAG, "S.I"]` (`"false"` for those that `--fail-every` picks) and exit code 0 (1). With `--program` that is run
+/// in the place of `/bin/true`.
 pub(crate) fn prepare(args: &mut Args) -> Result<Work> {
     let how = args.text("--how", "spawn")?;
     let threads = how == "threads";
@@ -44,10 +47,11 @@ pub(crate) fn prepare(args: &mut Args) -> Result<Work> {
         threads,
         tag: args.text("--argv-tag", "storm")?,
         fail_every: args.value("--fail-every", 0)?,
+        program: args.text("--program", "/bin/true")?,
         brief: args.flag("--brief"),
     };
-    if storm.tag.contains('\0') {
-        bail!("--argv-tag must not hold a NUL");
+    if storm.tag.contains('\0') || storm.program.contains('\0') {
+        bail!("--argv-tag and --program must not hold a NUL");
     }
     Ok(Box::new(move || storm.run()))
 }
@@ -139,9 +143,9 @@ impl Storm {
         row.put(TID, gettid() as u64);
         row.put(START_NS, monotonic_ns());
         for (index, slot) in row[SPAWNER_WORDS..].chunks(CHILD_WORDS).enumerate() {
-            let (name, code) = if self.fails(index) { ("false", 1) } else { ("true", 0) };
-            let program =
-                Program::new(format!("/bin/{name}"), &[name, &self.tag, &format!("{spawner}.{index}")]);
+            let (path, name, code) =
+                if self.fails(index) { ("/bin/false", "false", 1) } else { (&*self.program, "true", 0) };
+            let program = Program::new(path, &[name, &self.tag, &format!("{spawner}.{index}")]);
             Child::run(|| start(self.how, &program))?.expect_exit(code)?.store(slot);
         }
         row.put(END_NS, monotonic_ns());

@@ -4,6 +4,9 @@
 //! its two neighbours, so that a steady drift of the machine cancels out; how far neighbours without it differ from one
 //! another is shown too: nothing smaller than that is known.
 //!
+//! A storm of `/bin/true` differs from the next by more than the agent costs: most of it is the C library's start. So there
+//! is one more, of a program that only exits, in which the agent's cost per process can be seen.
+//!
 //! What the agent does once, however many processes follow (it reads the names of the kernel's functions and those of
 //! the spawner's program), it does in a small storm before the one that is measured, and is a figure of its own.
 
@@ -11,6 +14,9 @@ use super::Bench;
 use super::agent::Agent;
 use super::figure::Figure;
 use super::workload::{self, Storm};
+use crate::sh;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 /// The issue's limits.
@@ -24,6 +30,20 @@ const RUNS: usize = 11;
 const FIRST_SPAWNS: u64 = 100;
 /// The agent drains its rings every 50 to 100 ms; what it does then belongs to the storm.
 const DRAIN: Duration = Duration::from_millis(300);
+
+/// Of the small program: its runs are short, and what is looked for is small.
+const SMALL_RUNS: usize = 21;
+/// A program that only exits, without a C library.
+const SMALL: &str = r#"
+void _start(void) {
+#if defined(__x86_64__)
+    __asm__ volatile("mov $60, %eax; xor %edi, %edi; syscall");
+#elif defined(__aarch64__)
+    __asm__ volatile("mov x8, #93; mov x0, #0; svc #0");
+#endif
+    __builtin_unreachable();
+}
+"#;
 
 /// One run with the agent, between two without.
 struct Triple {
@@ -45,7 +65,8 @@ struct Attached {
 pub(super) fn measure(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for spawners in [1, 4] {
-        let triples = triples(bench, spawners)?;
+        let runs = if bench.scale > 1 { 3 } else { RUNS };
+        let triples = triples(bench, Path::new("/bin/true"), spawners, runs)?;
         let of = |value: fn(&Triple) -> f64| triples.iter().map(value).collect::<Vec<_>>();
         let name = |what: &str| format!("storm, {spawners} spawners: {what}");
         figures.extend([
@@ -63,20 +84,47 @@ pub(super) fn measure(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
             Figure::new(name("records lost"), Some(0.0), of(|triple| triple.with.lost)),
         ]);
     }
+    figures.extend(small(bench)?);
     Ok(figures)
 }
 
-fn triples(bench: &Bench, spawners: u32) -> anyhow::Result<Vec<Triple>> {
+/// A storm of programs that only exit.
+fn small(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
+    let program = built()?;
+    let triples = triples(bench, &program, 1, if bench.scale > 1 { 3 } else { SMALL_RUNS })?;
+    let of = |value: fn(&Triple) -> f64| triples.iter().map(value).collect::<Vec<_>>();
+    let name = |what: &str| format!("storm of a program that only exits: {what}");
+    Ok(vec![
+        Figure::new(name("wall with / without"), None, of(Triple::wall_ratio)),
+        Figure::new(name("extra CPU per process, us"), Some(MAX_US_PER_PROCESS), of(Triple::extra_us)),
+        Figure::new(name("CPU without - without, us"), None, of(Triple::noise_us)),
+        Figure::new(name("agent's CPU per process, us"), None, of(Triple::agent_us)),
+        Figure::new(name("CPU per process without, us"), None, of(|triple| triple.before.cpu_us())),
+        Figure::new(name("records lost"), Some(0.0), of(|triple| triple.with.lost)),
+    ])
+}
+
+/// That program, built.
+fn built() -> anyhow::Result<PathBuf> {
+    let dir = sh::target_dir().join("bench-storm");
+    std::fs::create_dir_all(&dir)?;
+    let (source, program) = (dir.join("exits.c"), dir.join("exits"));
+    std::fs::write(&source, SMALL)?;
+    sh::run(Command::new("cc").args(["-O1", "-static", "-nostdlib", "-o"]).arg(&program).arg(source))?;
+    Ok(program)
+}
+
+fn triples(bench: &Bench, program: &Path, spawners: u32, runs: usize) -> anyhow::Result<Vec<Triple>> {
     let spawns = SPAWNS / bench.scale;
     let without = || {
         // Both kinds of run start from the same rest.
         std::thread::sleep(DRAIN);
-        workload::storm(&bench.workload, spawns, spawners)
+        workload::storm_of(&bench.workload, program, spawns, spawners)
     };
     let mut before = without()?;
     let mut triples = Vec::new();
-    for turn in 1..=if bench.scale > 1 { 3 } else { RUNS } {
-        let with = attached(bench, spawns, spawners)?;
+    for turn in 1..=runs {
+        let with = attached(bench, program, spawns, spawners)?;
         let after = without()?;
         let triple = Triple { before, with, after };
         let (ratio, extra_us) = (triple.wall_ratio(), triple.extra_us());
@@ -87,16 +135,16 @@ fn triples(bench: &Bench, spawners: u32) -> anyhow::Result<Vec<Triple>> {
     Ok(triples)
 }
 
-fn attached(bench: &Bench, spawns: u64, spawners: u32) -> anyhow::Result<Attached> {
+fn attached(bench: &Bench, program: &Path, spawns: u64, spawners: u32) -> anyhow::Result<Attached> {
     let agent = Agent::attached(&bench.agent)?;
     // What attaching itself costs is measured elsewhere.
     std::thread::sleep(DRAIN);
     let begun_ns = agent.cpu_ns()?;
-    workload::storm(&bench.workload, FIRST_SPAWNS, spawners)?;
+    workload::storm_of(&bench.workload, program, FIRST_SPAWNS, spawners)?;
     // Names are looked up behind everything else.
     std::thread::sleep(3 * DRAIN);
     let before_ns = agent.cpu_ns()?;
-    let storm = workload::storm(&bench.workload, spawns, spawners)?;
+    let storm = workload::storm_of(&bench.workload, program, spawns, spawners)?;
     std::thread::sleep(DRAIN);
     let agent_cpu_ns = (agent.cpu_ns()? - before_ns) as f64;
     let lost = lost(&agent.json("/api/v1/storms?seconds=60")?);

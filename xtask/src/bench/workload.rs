@@ -45,8 +45,13 @@ fn is_of_toolchain(name: &str) -> bool {
 
 /// Spawns `/bin/true` this many times.
 pub(super) fn storm(workload: &Path, spawns: u64, spawners: u32) -> anyhow::Result<Storm> {
+    storm_of(workload, Path::new("/bin/true"), spawns, spawners)
+}
+
+/// Spawns a program this many times that exits with 0.
+pub(super) fn storm_of(workload: &Path, program: &Path, spawns: u64, spawners: u32) -> anyhow::Result<Storm> {
     let mut command = plain(workload);
-    command.args(["storm", "--brief", "--limit-s", LIMIT_S]);
+    command.args(["storm", "--brief", "--limit-s", LIMIT_S, "--program"]).arg(program);
     command.args(["--count", &spawns.to_string(), "--spawners", &spawners.to_string()]);
     let answer = sh::read(&mut command)?;
     parse(&answer, spawns).with_context(|| format!("the workload says {answer:?}"))
