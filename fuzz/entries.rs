@@ -9,7 +9,9 @@ use super::slowpod::capture::symbols::maps::Maps;
 use super::slowpod::capture::symbols::pclntab::find::GoTables;
 use super::slowpod::capture::symbols::pclntab::{InlineBase, Pclntab};
 use super::slowpod::capture::symbols::perf_map::PerfMap;
+use super::slowpod::capture::symbols::unwind::cfi;
 use super::slowpod::fold::{Limits, State, Window};
+use slowpod_ebpf::rules::unwind;
 
 /// Where the sample's functions are (`samples.rs`): addresses that a file which is nearly whole has names for.
 const PLACES: std::ops::Range<u64> = 0x40_0135..0x40_0195;
@@ -25,6 +27,15 @@ pub(crate) fn code(file: &Vec<u8>) {
         if let Some(debug) = &debug {
             let _ = debug.find(vaddr);
         }
+    }
+}
+
+/// A binary's descriptions of frames, and the table that is made of them.
+pub(crate) fn frames(file: &Vec<u8>) {
+    let Ok(elf) = Elf::read(file) else { return };
+    let Ok(Some(table)) = cfi::table(&elf, file) else { return };
+    for pc in (0..0x200).chain([u64::from(u32::MAX), u64::MAX]) {
+        let _ = unwind::find(table.index_nodes, pc, |number| table.nodes.get(number as usize));
     }
 }
 

@@ -98,6 +98,7 @@ pub fn start(options: Options) -> Result<Agent, Failure> {
         queues: QueueReader::new(attached.queues, clock::ktime_ns()),
         early: attached.early,
         argv_mode: options.argv_mode,
+        unwind: attached.unwind.map(|maps| Box::new(maps) as _),
     });
     let name = options.node_name.clone().or_else(|| std::env::var("NODE_NAME").ok());
     let mut node = node::node(root, name.as_deref(), options.argv_mode.name());

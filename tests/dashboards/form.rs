@@ -13,9 +13,16 @@ const NOT_SHOWN: &[(&str, &str)] = &[
     ("slowpod_symbol_tables_evicted_total", SYMBOLS),
     ("slowpod_symbol_bytes", SYMBOLS),
     ("slowpod_symbol_busy_seconds_total", SYMBOLS),
+    ("slowpod_unwind_tables_total", UNWINDING),
+    ("slowpod_unwind_processes", UNWINDING),
+    ("slowpod_unwind_bytes", UNWINDING),
+    ("slowpod_unwind_busy_seconds_total", UNWINDING),
 ];
 /// Of naming stacks.
 const SYMBOLS: &str = "every profile says itself what has no name";
+/// Of tables for stacks.
+const UNWINDING: &str =
+    "every profile says itself which stacks break off, and want of room is among the misses";
 
 /// The metric a series belongs to: histograms have three series.
 fn metric_of(series: &str) -> Option<&'static Metric> {

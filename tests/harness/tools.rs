@@ -29,11 +29,13 @@ pub enum Tool {
     Prometheus,
     /// Go, which builds `tests/node/serviceproxy`.
     Go,
+    /// Compiles C.
+    Cc,
 }
 
 impl Tool {
     /// All tools, for a report of what is there.
-    pub const ALL: [Tool; 11] = [
+    pub const ALL: [Tool; 12] = [
         Tool::Ipset,
         Tool::Ip,
         Tool::Iptables,
@@ -45,6 +47,7 @@ impl Tool {
         Tool::Promtool,
         Tool::Prometheus,
         Tool::Go,
+        Tool::Cc,
     ];
 
     /// Name of the program.
@@ -61,6 +64,7 @@ impl Tool {
             Tool::Promtool => "promtool",
             Tool::Prometheus => "prometheus",
             Tool::Go => "go",
+            Tool::Cc => "cc",
         }
     }
 
@@ -76,6 +80,7 @@ impl Tool {
             Tool::Perf => "linux-perf",
             Tool::Promtool | Tool::Prometheus => "prometheus",
             Tool::Go => "golang-go",
+            Tool::Cc => "gcc",
         }
     }
 

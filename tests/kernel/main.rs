@@ -23,5 +23,6 @@ mod splits;
 mod storms;
 mod symbols;
 mod top;
+mod unwound;
 mod wakers;
 mod witnesses;

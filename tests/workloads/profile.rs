@@ -98,7 +98,7 @@ fn spend(rounds: u64) -> (Vec<u64>, u64) {
     (spent, thread_cpu_ns())
 }
 
-/// CPU time under a stack of so many frames, as its frame pointers tell.
+/// CPU time under a stack of so many frames, as its frame pointers and its descriptions tell.
 pub(crate) fn prepare_deep(args: &mut Args) -> Result<Work> {
     let frames = args.count("--frames", 300, FRAMES_MAX)? as usize;
     let cpu_ns = args.value("--spin-ms", 1_000_u64)? * NS_PER_MS;
@@ -106,8 +106,8 @@ pub(crate) fn prepare_deep(args: &mut Args) -> Result<Work> {
         bail!("frames are made up for x86-64 only");
     }
     Ok(Box::new(move || {
-        // Each frame is the address of the next one's, and a return address: each in the function below.
-        let inside = SHARES[0].1 as usize as u64;
+        // Each frame is the address of the next one's, and a return address.
+        let inside = inside();
         // On this thread's own stack, as they would lie: an unwinder may insist on that.
         let mut room = [[0_u64; 2]; FRAMES_MAX as usize];
         let chain = &mut room[..frames];
@@ -123,20 +123,58 @@ pub(crate) fn prepare_deep(args: &mut Args) -> Result<Work> {
     }))
 }
 
+// Spins with a frame pointer that it is given, and says so, for those who walk by descriptions. Behind the loop, where the
+// made-up frames return to, the same holds.
+#[cfg(target_arch = "x86_64")]
+std::arch::global_asm!(
+    ".pushsection .text.spin_under,\"ax\",@progbits",
+    ".globl spin_under",
+    ".type spin_under,@function",
+    "spin_under:",
+    ".cfi_startproc",
+    "push rbp",
+    ".cfi_def_cfa_offset 16",
+    ".cfi_offset rbp, -16",
+    "mov rbp, rdi",
+    ".cfi_def_cfa rbp, 16",
+    "2: sub rsi, 1",
+    "jnz 2b",
+    ".globl spin_under_returns",
+    "spin_under_returns:",
+    ".skip 32, 0x90",
+    "pop rbp",
+    ".cfi_def_cfa rsp, 8",
+    "ret",
+    ".cfi_endproc",
+    ".size spin_under, . - spin_under",
+    ".popsection",
+);
+
+#[cfg(target_arch = "x86_64")]
+unsafe extern "C" {
+    fn spin_under(chain: *const [u64; 2], turns: u64);
+    static spin_under_returns: u8;
+}
+
 #[cfg(target_arch = "x86_64")]
 fn under(chain: &[[u64; 2]]) {
-    // SAFETY: the frame pointer is put back before anything else can use it.
-    unsafe {
-        asm!(
-            "push rbp", "mov rbp, {chain}", "2: sub {turns}, 1", "jnz 2b", "pop rbp",
-            chain = in(reg) chain.as_ptr(),
-            turns = inout(reg) 20 * TURNS => _,
-        );
-    }
+    // SAFETY: it reads and writes registers only, and puts the frame pointer back.
+    unsafe { spin_under(chain.as_ptr(), 20 * TURNS) };
+}
+
+/// Where the made-up frames return to.
+#[cfg(target_arch = "x86_64")]
+fn inside() -> u64 {
+    &raw const spin_under_returns as u64
 }
 
 #[cfg(not(target_arch = "x86_64"))]
 fn under(_: &[[u64; 2]]) {}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn inside() -> u64 {
+    0
+}
 
 /// So many threads that all wait for the same thing, for so long. Each tells how long it waited.
 pub(crate) fn prepare_crowd(args: &mut Args) -> Result<Work> {

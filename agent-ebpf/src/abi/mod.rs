@@ -20,6 +20,7 @@ pub mod spawn;
 pub mod split;
 pub mod stack;
 pub mod threads;
+pub mod unwind;
 pub mod wait;
 pub mod wakes;
 
@@ -243,11 +244,13 @@ pub enum Miss {
     WaitTableFull = 10,
     /// No row for who woke whom.
     WakeTableFull = 11,
+    /// No room for tables to walk stacks by: those end where code keeps no frame pointers. Counted by the agent, which makes them.
+    UnwindTablesFull = 12,
 }
 
 impl Miss {
     /// All reasons, in numeric order.
-    pub const ALL: [Miss; 12] = [
+    pub const ALL: [Miss; 13] = [
         Miss::TaskTableFull,
         Miss::ProcessTableFull,
         Miss::StackTableFull,
@@ -260,6 +263,7 @@ impl Miss {
         Miss::PushedTableFull,
         Miss::WaitTableFull,
         Miss::WakeTableFull,
+        Miss::UnwindTablesFull,
     ];
     /// Slots in the `MISSES` array.
     pub const SLOTS: usize = 16;
@@ -279,6 +283,7 @@ impl Miss {
             Miss::PushedTableFull => "pushed_table_full",
             Miss::WaitTableFull => "wait_table_full",
             Miss::WakeTableFull => "wake_table_full",
+            Miss::UnwindTablesFull => "unwind_tables_full",
         }
     }
 }

@@ -28,12 +28,13 @@ use super::{
     kernel::{
         Binprm, OFF_BPRM_FILENAME, OFF_BPRM_INTERP, OFF_MM_ARG_END, OFF_MM_ARG_START, OFF_MNT_NS_INUM,
         OFF_NET_NS_INUM, OFF_NSPROXY_MNT, OFF_NSPROXY_NET, OFF_PID_NS_INUM, OFF_REGS_ARG0, OFF_REGS_ARG1,
-        OFF_TASK_MM, OFF_TASK_NSPROXY, TaskStruct, address, cgroup_id, comm, current, entry_regs, identity,
-        innermost_pid, is_own, now_ns,
+        OFF_TASK_MM, OFF_TASK_NSPROXY, OFF_TASK_TGID, TaskStruct, address, cgroup_id, comm, current,
+        entry_regs, identity, innermost_pid, is_own, now_ns,
     },
     ring::{self, Ring},
     tables::{self, ProcessRow},
     text::{self, SLACK},
+    unwind,
 };
 
 /// A record with room for its text.
@@ -62,6 +63,9 @@ pub fn process_exec(ctx: BtfTracePointContext) -> i32 {
     let program: *const Binprm = ctx.arg(2);
     if is_own(task) {
         return 0;
+    }
+    if let Some(tgid) = OFF_TASK_TGID.of(task) {
+        unwind::forget(tgid);
     }
     let Some(whole) = EXEC_SCRATCH.get_ptr_mut(0) else { return 0 };
     // SAFETY: this CPU's scratch; one program uses it, and it does not interrupt itself.

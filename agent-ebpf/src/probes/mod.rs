@@ -2,7 +2,7 @@
 //! `kernel` (fields of kernel structures), `settings`, `tables` (what is kept per thread and per process),
 //! `ring` (submitting and counting losses), `threads` (a slot for every thread), `seats` (where a thread's waits are
 //! counted), `away` (long absences from the CPU), `blocked` (why a thread went to sleep), `thing` (what it waits for),
-//! `messages` (netlink messages in their sender's memory) and `text` (copying paths).
+//! `messages` (netlink messages in their sender's memory), `frames` and `unwind` (user stacks) and `text` (copying paths).
 
 mod away;
 mod blocked;
@@ -30,5 +30,6 @@ mod tables;
 mod text;
 mod thing;
 mod threads;
+mod unwind;
 mod wait;
 mod wakes;

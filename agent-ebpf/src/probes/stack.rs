@@ -113,7 +113,7 @@ pub fn id(
     now: u64,
 ) -> u64 {
     if side == Side::User
-        && let Some(depth) = frames::walk(thread, place.scratch)
+        && let Some(depth) = frames::walk(thread, task, place.scratch)
     {
         return sent(place, task, side, now, depth);
     }

@@ -8,5 +8,6 @@ pub mod hash;
 pub mod netlink;
 pub mod op;
 pub mod path;
+pub mod unwind;
 pub mod verifier;
 pub mod wait;

@@ -14,6 +14,7 @@ pub mod queues;
 pub mod sampler;
 pub mod syscalls;
 pub mod threads;
+pub mod unwind;
 pub mod verdict;
 pub mod wakes;
 
@@ -38,6 +39,7 @@ use slowpod_ebpf::abi::{
 };
 use std::{fs, io, thread};
 use threads::Threads;
+use unwind::UnwindMaps;
 use verdict::{Failure, Try, Verdict};
 use wakes::WakeCounts;
 
@@ -115,6 +117,8 @@ pub struct Attached {
     pub sampler: Sampler,
     /// Who wakes whom.
     pub wakes: WakeCounts,
+    /// Tables for user stacks; `None` where the kernel walks those by itself.
+    pub unwind: Option<UnwindMaps>,
     /// Keeps the programs hooked.
     pub hooks: Hooks,
 }
@@ -164,6 +168,8 @@ pub fn attach(options: &Options) -> Result<Attached, AttachError> {
     let queues = Queues::take(&mut ebpf).map_err(counter_error)?;
     let early = Early::take(&mut ebpf).map_err(counter_error)?;
     let wakes = WakeCounts::take(&mut ebpf, &offsets).map_err(counter_error)?;
+    // Where it is of no use the maps stay where they are: programs name them all the same.
+    let unwind = has_pt_regs(&btf).then(|| UnwindMaps::take(&mut ebpf)).transpose().map_err(counter_error)?;
     let sampler = Sampler::take(&mut ebpf).map_err(|error| object_error(&error.into()))?;
     let mut ladder =
         Ladder { ebpf, kernel_types, offsets: &offsets, options, tracefs: TraceFs::ensure(), sampler };
@@ -193,6 +199,7 @@ pub fn attach(options: &Options) -> Result<Attached, AttachError> {
         queues,
         early,
         wakes,
+        unwind,
         hooks: Hooks { programs: ebpf },
     })
 }
@@ -204,7 +211,6 @@ fn load(options: &Options, btf: &Btf<'_>, offsets: &Offsets) -> Result<Ebpf, Att
         Some((source, layout.hierarchy))
     };
     let (cgroup_source, cgroup_hierarchy) = options.cgroups.as_ref().and_then(known).unwrap_or((0, 0));
-    let has_helper = |name| u32::from(btf.enumerator("bpf_func_id", name).is_some());
     let use_sched_info = u32::from(wants_sched_info(offsets, options));
     // Since 5.18 the fourth argument is the state `prev` had.
     let switch_has_state = u32::from(btf.tracepoint_arguments("sched_switch") >= Some(4));
@@ -213,7 +219,7 @@ fn load(options: &Options, btf: &Btf<'_>, offsets: &Offsets) -> Result<Ebpf, Att
         (globals::CGROUP_SOURCE, cgroup_source),
         (globals::CGROUP_HIERARCHY, cgroup_hierarchy),
         (globals::USE_SCHED_INFO, use_sched_info),
-        (globals::HAVE_PT_REGS, has_helper("BPF_FUNC_task_pt_regs")),
+        (globals::HAVE_PT_REGS, u32::from(has_pt_regs(btf))),
         (globals::SWITCH_HAS_STATE, switch_has_state),
         (globals::SPAWN_STACKS, u32::from(options.spawn_stacks)),
     ];
@@ -242,6 +248,11 @@ fn load(options: &Options, btf: &Btf<'_>, offsets: &Offsets) -> Result<Ebpf, Att
         .map_max_entries("NETLINK", options.netlink_ring_bytes)
         .load(options.object.as_deref().unwrap_or(OBJECT))
         .map_err(|error| object_error(&error))
+}
+
+/// Whether programs can have the registers that a thread entered the kernel with (5.15+).
+fn has_pt_regs(btf: &Btf<'_>) -> bool {
+    btf.enumerator("bpf_func_id", "BPF_FUNC_task_pt_regs").is_some()
 }
 
 /// Whether the rung that reads the kernel's own queue clock is to be used.

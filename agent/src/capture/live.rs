@@ -10,14 +10,13 @@ use super::queues::QueueReader;
 use super::redact::{ArgvMode, redact_exec_record, redact_process};
 use super::ring::Rings;
 use super::samples::{Samples, is_sample};
-use super::symbols::symboliser::{self, Symboliser};
+use super::symbols::{symboliser, symboliser::Symboliser, unwind::Kernel};
 use super::{Capture, CaptureError};
 use crate::attach::counters::{Counters, Counts, ProgramRuns};
 use crate::attach::early::Early;
 use crate::attach::sampler::Sampler;
 use crate::attach::threads::Threads;
-use crate::decode;
-use crate::decode::fact::{self, Fact};
+use crate::decode::{self, fact, fact::Fact};
 use slowpod_ebpf::abi::{self, Header, Kind, flood::Flood, flood::FloodCount, flood::FloodKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -62,6 +61,8 @@ pub struct Parts {
     pub sampler: Sampler,
     /// What is kept of arguments.
     pub argv_mode: ArgvMode,
+    /// Tables for user stacks.
+    pub unwind: Option<Box<dyn Kernel>>,
 }
 
 /// Rings, counters, scans and clocks, as one source of records.
@@ -90,8 +91,9 @@ pub struct LiveSource {
 
 impl LiveSource {
     /// A source over what is attached.
-    pub fn new(parts: Parts) -> Self {
+    pub fn new(mut parts: Parts) -> Self {
         LiveSource {
+            symboliser: Symboliser::of_this_node(parts.unwind.take()),
             parts,
             order: Order::default(),
             clock: ClockWatch::default(),
@@ -108,7 +110,6 @@ impl LiveSource {
             intake: Capture::default(),
             scratch: Vec::new(),
             outputs: Outputs::default(),
-            symboliser: Symboliser::of_this_node(),
         }
     }
 

@@ -28,8 +28,8 @@ const NEEDS: &[Need] = &[
     Need { program: "/usr/lib/cni/host-local", package: "containernetworking-plugins", tiers: &["node"] },
     Need { program: "containerd", package: "containerd", tiers: &["node"] },
     Need { program: "runc", package: "runc", tiers: &["node"] },
-    // The image of the pods is one static program.
-    Need { program: "cc", package: "gcc", tiers: &["node"] },
+    // The image of the pods is one static program; a program whose stacks are known keeps no frame pointers.
+    Need { program: "cc", package: "gcc", tiers: &["kernel", "node"] },
     Need { program: "prometheus", package: "prometheus", tiers: &["kernel", "dashboards"] },
     Need { program: "qemu-system-x86_64", package: "qemu-system-x86", tiers: &["kernels"] },
     Need { program: "busybox", package: "busybox-static", tiers: &["kernels"] },

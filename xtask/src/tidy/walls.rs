@@ -17,7 +17,11 @@ const WALLS: &[Wall] = &[
     Wall { library: "aya_obj", within: "agent/src/", may: &["agent/src/attach/"] },
     Wall { library: "axum", within: "agent/src/", may: &["agent/src/web/"] },
     Wall { library: "clap", within: "agent/src/", may: &["agent/src/cli/", "agent/src/main.rs"] },
-    Wall { library: "gimli", within: "agent/src/", may: &["agent/src/capture/symbols/dwarf/"] },
+    Wall {
+        library: "gimli",
+        within: "agent/src/",
+        may: &["agent/src/capture/symbols/dwarf/", "agent/src/capture/symbols/unwind/cfi"],
+    },
     Wall { library: "miniz_oxide", within: "agent/src/", may: &["agent/src/capture/symbols/dwarf/"] },
     Wall { library: "cpp_demangle", within: "agent/src/", may: &["agent/src/capture/symbols/demangle.rs"] },
     Wall { library: "rustc_demangle", within: "agent/src/", may: &["agent/src/capture/symbols/demangle.rs"] },

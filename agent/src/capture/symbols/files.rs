@@ -316,7 +316,11 @@ fn find(inside: bool, path: &[u8], process: Option<&Process>) -> Result<Found, R
 }
 
 impl Route<'_> {
-    fn find(&self) -> Result<Found, Refusal> {
+    /// Finds the file without opening it.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn find(&self) -> Result<Found, Refusal> {
         let Some(process) = self.process else {
             // A process that is gone cannot say which file it had: the inode number must do.
             let found = Found::on_host(self.path)?;

@@ -8,11 +8,12 @@ mod entries;
 use crate as slowpod;
 
 use super::dwarf::{Debug, sections::SECTIONS_BYTES_MAX};
-use super::elf::{Elf, Section};
+use super::elf::{Elf, Section, Segment};
 use super::pclntab::Pclntab;
 use super::pclntab::find::GoTables;
 use super::pclntab::tests::{VERSIONS, made};
-use super::samples::{DEBUG, SMALL, STRIPPED};
+use super::samples::{DEBUG, SMALL, STRIPPED, UNWIND};
+use super::unwind::cfi::{self, SECTION_BYTES_MAX};
 use crate::decode::fact::{self, Fact};
 use slowpod_ebpf::abi;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -134,6 +135,70 @@ fn elf_and_dwarf() {
         for cut in (0..seed.len()).step_by(13) {
             bounded(&format!("{name} cut at {cut}"), &seed[..cut], entries::code);
         }
+    }
+}
+
+#[test]
+fn frames() {
+    let mut dice = Dice(5);
+    for round in 0..ROUNDS {
+        bounded(&format!("unwind.elf {round}"), &dice.damage(UNWIND), entries::frames);
+    }
+    for cut in 0..UNWIND.len() {
+        bounded(&format!("unwind.elf cut at {cut}"), &UNWIND[..cut], entries::frames);
+    }
+}
+
+/// As many functions as a section holds, and functions that all share a beginning as long as half a section.
+#[test]
+fn frames_that_take_long() {
+    // A common beginning (version 1, no augmentation, addresses of 8 bytes), and functions of 16 bytes each with some instructions.
+    let common = |instructions: &[u8]| {
+        let body = [&[0, 0, 0, 0, 1, 0, 1, 0x78, 16, 0x0c, 7, 8, 0x90, 1][..], instructions].concat();
+        [&(body.len() as u32).to_le_bytes()[..], &body].concat()
+    };
+    let function = |at: usize, number: usize, instructions: &[u8]| {
+        let pointer = (at as u32 + 4).to_le_bytes();
+        let address = (0x1000 + 16 * number as u64).to_le_bytes();
+        let body = [&pointer[..], &address, &16_u64.to_le_bytes(), instructions].concat();
+        [&(body.len() as u32).to_le_bytes()[..], &body].concat()
+    };
+    let section = |common: Vec<u8>, instructions: &[u8]| {
+        let mut section = common;
+        for number in 0.. {
+            let function = function(section.len(), number, instructions);
+            if section.len() + function.len() > SECTION_BYTES_MAX {
+                break;
+            }
+            section.extend(function);
+        }
+        section
+    };
+    // One byte on, and the stack pointer elsewhere: a row in three bytes.
+    let rows: Vec<u8> = (0..15).flat_map(|row| [0x41, 0x0e, 8 * (row % 2) + 8]).collect();
+    for (what, content) in [
+        ("functions", section(common(&[]), &[])),
+        ("rows", section(common(&[]), &rows)),
+        ("a long beginning", section(common(&vec![0x0a; SECTION_BYTES_MAX / 2]), &[])),
+        ("a long beginning of nothing", section(common(&vec![0; SECTION_BYTES_MAX / 2]), &[])),
+    ] {
+        let file = 0..content.len() as u64;
+        let frames = Section {
+            name: ".eh_frame".into(),
+            kind: 1,
+            flags: 2,
+            vaddr: 0x80_0000,
+            file,
+            link: 0,
+            index: 0,
+        };
+        let code =
+            Segment { vaddr: 0x1000, offset: 0, file_bytes: 1 << 30, executable: true, writable: false };
+        let elf = Elf { pointer_bytes: 8, sections: vec![frames], segments: vec![code], ..Elf::default() };
+        bounded(what, &content, |content| {
+            let table = cfi::table(&elf, content);
+            assert_eq!(what == "functions", table.is_ok_and(|table| table.is_some()), "the rest is too much");
+        });
     }
 }
 

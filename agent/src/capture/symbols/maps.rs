@@ -26,7 +26,7 @@ pub struct Maps {
 }
 
 /// A mapping.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Mapping {
     /// Its addresses.
     pub range: Range<u64>,
@@ -39,7 +39,7 @@ pub struct Mapping {
 }
 
 /// What a mapping holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum MappingKind {
     /// A file: its path in the process's mount namespace, as the kernel writes it.
     File {

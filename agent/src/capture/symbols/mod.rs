@@ -5,6 +5,7 @@
 //!  stack record -> symboliser (queue, a thread of its own) -> resolver -> places (each told once) -> facts
 //!                     image: /proc/PID/{stat,maps} -> files: open -> binary: elf, symtab, pclntab
 //!                     lately: what was gone too soon   kernel: /proc/kallsyms   perf_map   vdso
+//!  stack that breaks off -> unwind (a thread of its own) -> tables for the kernel
 //! ```
 //!
 //! Everything read here was written by others: files and paths by whoever built or runs a container. So nothing is
@@ -29,6 +30,7 @@ pub mod places;
 pub mod resolver;
 pub mod symboliser;
 pub mod symtab;
+pub mod unwind;
 pub mod vdso;
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::open::FileId;
 use crate::decode::fact::symbols::{Function, Module, Pieces, Place, StackPlaces, Symbols};
+use crate::enrich::roots::Outermost;
 use crate::enrich::symbols::{MODULES_MAX, PLACES_MAX};
 use slowpod_ebpf::abi::stack::FRAMES;
 use std::collections::HashMap;
@@ -30,6 +31,8 @@ pub struct KnownPlace {
     pub id: u32,
     /// It has a function.
     pub named: bool,
+    /// What it tells as the outermost one of a stack.
+    pub outermost: Outermost,
 }
 
 /// What has been told.
@@ -81,7 +84,8 @@ impl Places {
         }
         let functions = functions();
         self.last_place += 1;
-        let place = KnownPlace { id: self.last_place, named: !functions.is_empty() };
+        let outermost = Outermost::of(functions.last().map(|outermost| &*outermost.name));
+        let place = KnownPlace { id: self.last_place, named: !functions.is_empty(), outermost };
         self.pieces.place(Place { id: place.id, module, offset, functions });
         self.places.insert((module, offset), place);
         place

@@ -9,13 +9,15 @@ use super::kernel::Kernel;
 use super::lately::Origin;
 use super::maps::{Mapping, MappingKind};
 use super::open::{self, FileId, Found};
-use super::places::{ModuleKey, Places};
+use super::places::{KnownPlace, ModuleKey, Places};
 use super::symboliser::Counts;
+use super::unwind::Unwinder;
 use super::vdso::Vdso;
 use crate::capture::facts::clock;
 use crate::decode::Stack;
 use crate::decode::fact::symbols::{Function, StackPlaces, Symbols};
 use crate::enrich::text;
+use slowpod_ebpf::abi::stack::FRAMES;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::PathBuf;
@@ -67,6 +69,8 @@ pub struct Resolver {
     counts: Counts,
     /// Of the stack at hand.
     spent: Spent,
+    /// Asked when stacks break off.
+    unwinder: Option<Unwinder>,
 }
 
 impl Resolver {
@@ -79,7 +83,8 @@ impl Resolver {
     pub fn restart(&mut self) {
         self.places.forget();
         let (places, counts) = (std::mem::take(&mut self.places), self.counts());
-        *self = Resolver::going_on(self.world.clone(), places, counts);
+        let unwinder = self.unwinder.take();
+        *self = Resolver::going_on(self.world.clone(), places, counts).with_unwinder(unwinder);
     }
 
     fn going_on(world: World, places: Places, counts: Counts) -> Self {
@@ -95,7 +100,14 @@ impl Resolver {
             vdso: None,
             counts,
             spent: Spent::default(),
+            unwinder: None,
         }
+    }
+
+    /// Lets stacks that break off be walked by tables from then on.
+    #[must_use]
+    pub fn with_unwinder(self, unwinder: Option<Unwinder>) -> Self {
+        Resolver { unwinder, ..self }
     }
 
     /// Names a stack's frames; the answer is among the next [`Resolver::take`].
@@ -107,7 +119,7 @@ impl Resolver {
         let calls = stack.frames.iter().skip(1).map(|address| address.wrapping_sub(1));
         let frames: Vec<u64> = stack.frames.iter().copied().take(1).chain(calls).collect();
         let (mapped_ns, places) = if stack.fixed.user == 0 {
-            (0, Some(frames.iter().map(|address| self.kernel_place(*address)).collect()))
+            (0, Some(frames.iter().map(|address| self.kernel_place(*address).id).collect()))
         } else {
             self.user_places(stack, origin, &frames)
         };
@@ -147,11 +159,12 @@ impl Resolver {
             lines_left_out: self.files.lines_left_out,
             evicted: self.images.evicted + self.programs.evicted + self.files.evicted(),
             held_bytes: held_bytes as u64,
+            unwind: self.unwinder.as_ref().map(Unwinder::counts).unwrap_or_default(),
             ..self.counts
         }
     }
 
-    fn kernel_place(&mut self, address: u64) -> u32 {
+    fn kernel_place(&mut self, address: u64) -> KnownPlace {
         let now_ns = clock::ktime_ns();
         let stale = self.kernel.as_ref().is_none_or(|(read_ns, kernel)| {
             let named = kernel.as_ref().is_ok_and(|kernel| kernel.find(address).function.is_some());
@@ -180,7 +193,15 @@ impl Resolver {
         let image = image.or_else(|| self.image_of(origin, stack.fixed.header.ktime_ns));
         let Some(mut image) = image else { return (0, None) };
         let places = frames.iter().map(|address| self.user_place(&mut image, process.as_ref(), *address));
-        let places = places.collect();
+        let places: Vec<KnownPlace> = places.collect();
+        if let (Some(unwinder), Some(outermost)) = (&self.unwinder, places.last())
+            && process.is_some()
+            && places.len() < FRAMES
+            && !outermost.outermost.goes_back(places.len())
+        {
+            unwinder.want(task);
+        }
+        let places = places.iter().map(|place| place.id).collect();
         let (seen_ns, bytes) = (image.seen_ns, image.held_bytes());
         self.images.put(key, image, bytes);
         (seen_ns, Some(places))
@@ -238,7 +259,7 @@ impl Resolver {
         process.image(self.images_made)
     }
 
-    fn user_place(&mut self, image: &mut Image, process: Option<&Process>, address: u64) -> u32 {
+    fn user_place(&mut self, image: &mut Image, process: Option<&Process>, address: u64) -> KnownPlace {
         let Some((index, mapping)) = image.maps.find(address) else {
             return self.odd_place("[unmapped]", address);
         };
@@ -258,7 +279,13 @@ impl Resolver {
     }
 
     /// A place in a mapped file; `None` when that is no ELF file, but what a compiler keeps its code in.
-    fn file_place(&mut self, image: &mut Image, route: &Route<'_>, index: usize, offset: u64) -> Option<u32> {
+    fn file_place(
+        &mut self,
+        image: &mut Image,
+        route: &Route<'_>,
+        index: usize,
+        offset: u64,
+    ) -> Option<KnownPlace> {
         let shown = || text::safe(route.path, PATH_BYTES_MAX).into_owned();
         let Resolver { files, places, counts, spent, .. } = self;
         let id = match image.files.get_mut(index)? {
@@ -284,7 +311,7 @@ impl Resolver {
         Some(counts.place(places, module, vaddr, || spent.functions(files, route, id, vaddr)))
     }
 
-    fn jit_place(&mut self, image: &mut Image, process: Option<&Process>, address: u64) -> u32 {
+    fn jit_place(&mut self, image: &mut Image, process: Option<&Process>, address: u64) -> KnownPlace {
         let Resolver { places, counts, .. } = self;
         let module = places.module(&ModuleKey::Jit(image.number), || plain("[jit]"));
         counts.place(places, module, address, || {
@@ -292,14 +319,14 @@ impl Resolver {
         })
     }
 
-    fn vdso_place(&mut self, mapping: &Mapping, offset: u64) -> u32 {
+    fn vdso_place(&mut self, mapping: &Mapping, offset: u64) -> KnownPlace {
         let Resolver { places, counts, vdso, .. } = self;
         let vdso = vdso.get_or_insert_with(Vdso::read);
         let module = places.module(&ModuleKey::Vdso, || ("[vdso]".to_owned(), vdso.build_id().to_owned()));
         counts.place(places, module, offset, || vdso.functions(mapping, offset))
     }
 
-    fn odd_place(&mut self, name: &'static str, offset: u64) -> u32 {
+    fn odd_place(&mut self, name: &'static str, offset: u64) -> KnownPlace {
         let Resolver { places, counts, .. } = self;
         let module = places.module(&ModuleKey::Odd(name), || plain(name));
         counts.place(places, module, offset, Vec::new)
@@ -323,18 +350,18 @@ impl Spent {
 }
 
 impl Counts {
-    /// The number of a place, which is told with its functions if it is new; counts it as a frame.
+    /// A place, which is told with its functions if it is new; counts it as a frame.
     fn place(
         &mut self,
         places: &mut Places,
         module: u32,
         offset: u64,
         functions: impl FnOnce() -> Vec<Function>,
-    ) -> u32 {
+    ) -> KnownPlace {
         self.frames += 1;
         let place = places.place(module, offset, functions);
         self.unknown_frames += u64::from(!place.named);
-        place.id
+        place
     }
 }
 

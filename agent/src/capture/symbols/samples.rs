@@ -15,3 +15,6 @@ pub(super) const INLINED: u64 = 0x40_0155;
 pub(super) const LOOP: u64 = 0x40_0170;
 /// `_start`, the last.
 pub(super) const START: u64 = 0x40_0190;
+
+/// Functions for each way in which frames are described: see `tests/data/symbols/unwind.s`.
+pub(super) const UNWIND: &[u8] = include_bytes!("../../../../tests/data/symbols/unwind.elf");

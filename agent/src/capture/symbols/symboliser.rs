@@ -8,12 +8,13 @@
 
 use super::lately::{Lately, Origin};
 use super::resolver::{Resolver, World};
+use super::unwind::{self, Unwinder};
 use crate::capture::facts::node;
 use crate::decode::fact::Fact;
 use crate::decode::fact::symbols::Symbols;
 use crate::decode::{self, Event, Stack};
 use crate::memory;
-use slowpod_ebpf::abi::Kind;
+use slowpod_ebpf::abi::{Kind, Miss};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -68,6 +69,8 @@ pub struct Counts {
     pub held_bytes: u64,
     /// Time spent, nanoseconds.
     pub busy_ns: u64,
+    /// Tables for stacks that break off.
+    pub unwind: unwind::Counts,
 }
 
 /// The handle of the thread. Dropping it ends the thread.
@@ -81,6 +84,8 @@ pub struct Symboliser {
     counts: Counts,
     /// Of [`Counts::dropped`], those not told in a fact yet.
     dropped: u64,
+    /// Of [`unwind::Counts::refused`], those told.
+    refused: u64,
 }
 
 #[derive(Debug)]
@@ -90,16 +95,17 @@ struct Answer {
 }
 
 impl Symboliser {
-    /// Starts the thread.
+    /// Starts the thread. The unwinder is asked for tables when stacks break off.
     ///
     /// # Errors
     /// When the system has no thread for us.
-    pub fn start(world: World) -> std::io::Result<Self> {
+    pub fn start(world: World, unwinder: Option<Unwinder>) -> std::io::Result<Self> {
         let (stacks, queue) = sync_channel(QUEUE_STACKS);
         let (urgent, urgently) = sync_channel(QUEUE_URGENT);
         let (out, answers) = sync_channel(QUEUE_ANSWERS);
         let thread = std::thread::Builder::new().name("slowpod-symbols".into());
-        thread.spawn(move || run(Resolver::new(world), &Queues { queue, urgently }, &out))?;
+        let resolver = Resolver::new(world).with_unwinder(unwinder);
+        thread.spawn(move || run(resolver, &Queues { queue, urgently }, &out))?;
         Ok(Symboliser {
             stacks,
             urgent,
@@ -108,14 +114,21 @@ impl Symboliser {
             answers,
             counts: Counts::default(),
             dropped: 0,
+            refused: 0,
         })
     }
 
-    /// Starts one for the processes of this node; `None`, with a warning, when that cannot be.
-    pub fn of_this_node() -> Option<Self> {
+    /// Starts one for the processes of this node; `None`, with a warning, when that cannot be. `kernel` is where tables for stacks that
+    /// break off are put.
+    pub fn of_this_node(kernel: Option<Box<dyn unwind::Kernel>>) -> Option<Self> {
         let world = World { proc: "/proc".into(), clk_tck: node::clk_tck() };
-        let started = Symboliser::start(world);
-        started.inspect_err(|error| tracing::warn!(%error, "stacks will have no names")).ok()
+        let warn = |error: &std::io::Error, what: &str| tracing::warn!(%error, "{what}");
+        let start = |kernel| Unwinder::start(world.clone(), kernel);
+        let unwinder = kernel.and_then(|kernel| {
+            start(kernel).inspect_err(|error| warn(error, "stacks without frame pointers break off")).ok()
+        });
+        let started = Symboliser::start(world, unwinder);
+        started.inspect_err(|error| warn(error, "stacks will have no names")).ok()
     }
 
     /// Shows it a record as it came from the kernel; stacks, spawns and execs matter to it. Never waits.
@@ -169,6 +182,11 @@ impl Symboliser {
         if self.dropped > 0 {
             let dropped = std::mem::take(&mut self.dropped);
             facts.push(Fact::Symbols(Symbols { dropped, ..Symbols::default() }));
+        }
+        let refused = self.counts.unwind.refused;
+        if refused > self.refused {
+            let count = refused - std::mem::replace(&mut self.refused, refused);
+            facts.push(Fact::Miss { reason: Miss::UnwindTablesFull, count });
         }
         facts
     }
@@ -339,7 +357,7 @@ mod tests {
 
     #[test]
     fn records_in_facts_out() {
-        let mut symboliser = Symboliser::start(world()).unwrap();
+        let mut symboliser = Symboliser::start(world(), None).unwrap();
         let mut record = Vec::new();
         stack_record(&own_stack(7), &mut record);
         symboliser.see(&record);
@@ -354,7 +372,7 @@ mod tests {
     #[test]
     fn what_finds_the_queue_full_is_counted_and_nobody_waits() {
         // The thread is stuck in a file that never answers: here, in answers that nobody takes.
-        let mut symboliser = Symboliser::start(world()).unwrap();
+        let mut symboliser = Symboliser::start(world(), None).unwrap();
         let all = (QUEUE_STACKS + QUEUE_ANSWERS + 1_000) as u64;
         let begun = Instant::now();
         (0..all).for_each(|id| symboliser.ask(own_stack(id)));

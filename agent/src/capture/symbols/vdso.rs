@@ -41,7 +41,8 @@ impl Vdso {
     }
 }
 
-fn own_bytes() -> Option<Vec<u8>> {
+/// Our own copy.
+pub(super) fn own_bytes() -> Option<Vec<u8>> {
     let own = Directory::open(Path::new(&format!("/proc/{}", std::process::id()))).ok()?;
     let maps = Maps::parse(&own.read_lines(c"maps", MAPS_BYTES_MAX).ok()?);
     let mapping = maps.iter().find(|mapping| mapping.kind == MappingKind::Vdso)?;

@@ -167,6 +167,26 @@ pub(super) fn symbol_busy(input: &Input<'_>, rows: &mut Rows) {
     rows.time(&[], input.pulse.kernel.symbols.busy_ns);
 }
 
+pub(super) fn unwind_tables(input: &Input<'_>, rows: &mut Rows) {
+    let counts = &input.pulse.kernel.symbols.unwind;
+    rows.count(&["made"], counts.made);
+    rows.count(&["flawed"], counts.flawed);
+    rows.count(&["refused"], counts.refused);
+    rows.count(&["fault"], counts.faults);
+}
+
+pub(super) fn unwind_processes(input: &Input<'_>, rows: &mut Rows) {
+    rows.count(&[], input.pulse.kernel.symbols.unwind.processes);
+}
+
+pub(super) fn unwind_bytes(input: &Input<'_>, rows: &mut Rows) {
+    rows.count(&[], input.pulse.kernel.symbols.unwind.kernel_bytes);
+}
+
+pub(super) fn unwind_busy(input: &Input<'_>, rows: &mut Rows) {
+    rows.time(&[], input.pulse.kernel.symbols.unwind.busy_ns);
+}
+
 pub(super) fn program_runs(input: &Input<'_>, rows: &mut Rows) {
     for ProgramCost { program, runs, .. } in &input.pulse.kernel.programs {
         rows.count(&[program], *runs);
