@@ -292,8 +292,9 @@ fn cgroup_v1_id(task: *const TaskStruct, controller: u32) -> Option<u64> {
 /// The thread's pid as its own innermost pid namespace counts it, and that namespace.
 #[inline(always)]
 pub fn innermost_pid(task: *const TaskStruct) -> Option<(u32, *const PidNs)> {
-    let pid = OFF_TASK_THREAD_PID.of(task)?;
-    let level = OFF_PID_LEVEL.of(pid)?;
+    // With the helper: Linux 5.10 takes no offset that it does not know to a pointer whose type it does.
+    let pid = OFF_TASK_THREAD_PID.probe(task)?;
+    let level = OFF_PID_LEVEL.probe(pid)?;
     let stride = OFF_PID_NUMBERS_1.offset()?.wrapping_sub(OFF_PID_NUMBERS.offset()?);
     let numbers: *const u8 = OFF_PID_NUMBERS.within(pid)?.cast();
     let upid: *const Upid = numbers.wrapping_add(level as usize * stride as usize).cast();
