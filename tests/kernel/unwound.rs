@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Longest wait for a whole stack: a fresh agent first reads the programs of everybody else.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How long every stack is looked at, from when the first was whole.
 const WATCHED: Duration = Duration::from_secs(3);
 const MS: u64 = 1_000_000;
