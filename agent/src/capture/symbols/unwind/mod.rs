@@ -24,8 +24,6 @@ use std::time::{Duration, Instant};
 
 /// Processes waiting at most. One that finds no place asks again with its next stack.
 const QUEUE_PROCESSES: usize = 256;
-/// The least favourable of nice values.
-const NICE: libc::c_int = 19;
 /// How often the processes are looked at: whether they are there, and whether they have mapped other code.
 const SWEEP_EVERY: Duration = Duration::from_secs(20);
 
@@ -128,17 +126,8 @@ impl Unwinder {
     }
 }
 
-/// Lets all others go first: nobody waits for a table, and reading a large binary's descriptions takes a while.
-fn give_way() {
-    // SAFETY: no pointers. 0 = the calling thread: Linux keeps this number by thread (setpriority(2)).
-    if unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) } != 0 {
-        tracing::debug!(error = %std::io::Error::last_os_error(), "tables are made at the usual priority");
-    }
-}
-
 /// The thread: until nobody asks any more.
 fn run(mut keeper: Keeper, queue: &Receiver<Task>, counts: &Mutex<Counts>) {
-    give_way();
     let mut sweep_at = Instant::now() + SWEEP_EVERY;
     loop {
         let next = queue.recv_timeout(sweep_at.saturating_duration_since(Instant::now()));
